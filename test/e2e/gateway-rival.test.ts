@@ -95,8 +95,13 @@ xtest('a rival that stays, with --wait: the worker is stopped, the supervisor st
   await until('the rival to poll', () => b.sandbox.polls().length > 0);
   const run = await b.polling('--wait');
   await run.waitFor('standing by until it is gone', 40_000);
-  const { state, worker, problems } = await b.status();
-  assert.deepEqual([state, worker?.pid, problems[0]?.code], ['standby', null, 'rival']);
+  // The line stands before the last of the worker is gone.
+  const isStandby = async () => {
+    const status = await b.status();
+    return status.state === 'standby' ? status : null;
+  };
+  const { worker, problems } = await until('it to stand by', isStandby, run);
+  assert.deepEqual([worker?.pid, problems[0]?.code], [null, 'rival']);
   assert.match((await b.exits(75, 'restart')).stderr, /it stands by/);
   const kicked = rival.conflicts;
   await staysTrue(
