@@ -24,6 +24,8 @@ export interface Processes {
   quick(): Snapshot;
 }
 
+/** How long a signal or a request may have to wait for its turn. */
+const TURN_MS = 10;
 const NAMED_MAX = 3;
 const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
 
@@ -33,13 +35,11 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   let uninspectable = sumUp([], { hidden });
   let queue: Promise<unknown> = Promise.resolve();
 
-  function stats(): Map<number, ProcStat> {
-    const found = new Map<number, ProcStat>();
+  function* stats(): Generator<readonly [number, ProcStat]> {
     for (const pid of listPids()) {
       const stat = statOf(pid);
-      if (stat && !stat.kernel && stat.state !== 'X') found.set(pid, stat);
+      if (stat && !stat.kernel && stat.state !== 'X') yield [pid, stat];
     }
-    return found;
   }
 
   function detailsOf(pid: number, stat: ProcStat): ProcDetails | null {
@@ -60,9 +60,14 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
 
   async function take(timeoutMs: number | undefined): Promise<Snapshot> {
     if (known.size === 0) inspector.start();
-    const present = stats();
-    // That took 20 ms where there are 3,000 processes: signals and requests get their turn.
-    await nextTurn();
+    const present = new Map<number, ProcStat>();
+    let turnMs = performance.now();
+    for (const [pid, stat] of stats()) {
+      present.set(pid, stat);
+      if (performance.now() - turnMs < TURN_MS) continue;
+      await nextTurn();
+      turnMs = performance.now();
+    }
     const fresh = [...present].filter(([pid, stat]) => stat.state !== 'Z' && !detailsOf(pid, stat));
     const { seen, unread } = await inspector.inspect(
       fresh.map(([pid]) => pid),
@@ -92,7 +97,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       queue = answer.catch(() => {});
       return answer;
     },
-    quick: () => ({ procs: join(stats()), uninspectable }),
+    quick: () => ({ procs: join(new Map(stats())), uninspectable }),
   };
 }
 
