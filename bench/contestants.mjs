@@ -116,7 +116,14 @@ export function contestant(kind, bot, { words = ['poll'], variables = {}, ...res
     /** Ends it and forgets its files. */
     async close() {
       await its.close();
-      rmSync(home, { recursive: true, force: true });
+      await scene.until('the shell that writes the history of the run', () => {
+        try {
+          rmSync(home, { recursive: true, force: true });
+          return true;
+        } catch {
+          return false;
+        }
+      });
     },
   };
 }

@@ -8,7 +8,7 @@ import { atMostTimes, line } from '../statistics.mjs';
 const CROWD = 100;
 const WATCHED_MS = 30_000;
 /** The start is over: its last extra look for strays, and the collection of its garbage, which V8 puts off on a busy machine. */
-const SETTLED_AFTER_MS = 60_000;
+const SETTLED_AFTER_MS = 120_000;
 
 export async function idle(rounds) {
   const disperse = await gather(CROWD);
