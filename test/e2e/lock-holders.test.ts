@@ -196,7 +196,8 @@ test('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0,
   assert.doesNotMatch(text, /4711/);
   assertNoToken(text, b.token);
   assert.deepEqual([old.pid, stray.pid].filter(alive), []);
-  assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
+  // The shell that waits for the next worker ends with its supervisor's pipe.
+  await until('the last process to end', () => findByEnv('SINGLEPOLL_BOT', String(b.botId)).length === 0);
   const { url, pending_update_count: left } = await b.sandbox.webhookInfo();
   assert.deepEqual([url, left], ['', pending], 'updates are kept');
   await b.exits(3, 'status');
