@@ -3,12 +3,15 @@ import {
   accessSync,
   chmodSync,
   constants,
+  existsSync,
+  mkdirSync,
   realpathSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 
 /** Never through a symlink, never seen half. Throws what the system says. */
 export function writeWhole(path: string, text: string, mode = 0o600): void {
@@ -22,6 +25,13 @@ export function writeWhole(path: string, text: string, mode = 0o600): void {
     rmSync(fresh, { force: true });
     throw error;
   }
+}
+
+/** Private, with those above it. Node's `recursive` tries for ever where a file system makes no folders, as /proc. */
+export function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
 }
 
 /** Whether others than the owner may write a file with secrets, or others than its group read it: 0640 is private enough. */

@@ -5,20 +5,11 @@
  * Its contents are trusted (control sockets, commands to run again), so a folder that another user could have written is
  * refused, not repaired.
  */
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  type Stats,
-  statSync,
-} from 'node:fs';
+import { accessSync, chmodSync, constants, lstatSync, readdirSync, type Stats, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { modeText } from '../files.ts';
+import { makeFolder, modeText } from '../files.ts';
 import { shellQuote } from '../shell.ts';
 import { showValue } from './messages.ts';
 
@@ -131,15 +122,14 @@ export function findBotDir(botId: number | null): string | null {
 function openPrivate(path: string, user: User): string {
   try {
     if (!exists(path)) {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-      mkdirSync(path, { mode: 0o700 });
+      makeFolder(path);
       // The umask may have removed needed rights. This is done only for a folder that we made: in /tmp another user may own it.
       chmodSync(path, 0o700);
     }
   } catch (error) {
-    // Another start has just created it; it is checked like any other.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
-      throw refusal(path, `cannot be made: ${reason(error)}`);
+    // Another start has just created it, or a folder above it; it is checked like any other.
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return openPrivate(path, user);
+    throw refusal(path, `cannot be made: ${reason(error)}`);
   }
   const stat = check(path, user);
   try {

@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { readTextFile } from '../config/files.ts';
+import { makeFolder } from '../files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
 import { LINE_BYTES_MAX } from './last-lines.ts';
 
@@ -57,7 +58,7 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions) {
       return fs.openSync(path, OPEN_FLAGS, 0o600);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(path));
       return fs.openSync(path, OPEN_FLAGS, 0o600);
     }
   }

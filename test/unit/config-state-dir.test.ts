@@ -173,3 +173,8 @@ test('what cannot be trusted is refused, to start in and to look into', () => {
   for (const [path, message] of impossible)
     assert.match(refusalOf(() => openStateDir({ SINGLEPOLL_DIR: path }, user(null))).message, message);
 });
+
+test('where no folder can be made at all, that is said at once', () => {
+  for (const path of ['/proc/none', '/proc/none/at/all'])
+    assert.match(refusalOf(() => openStateDir({ SINGLEPOLL_DIR: path })).message, /cannot be made: ENOENT/);
+});
