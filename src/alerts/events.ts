@@ -2,7 +2,8 @@
 import { EXIT } from '../errors.ts';
 import { STOLEN_CURE, WEBHOOK_CURE } from '../gateway/words.ts';
 import { count, duration, howItEnded, RIVAL_CURE } from '../output/words.ts';
-import type { StatusDocument, StatusRecord, Tally } from '../supervisor/status.ts';
+import type { StatusRecord, Tally } from '../supervisor/record.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
 import type { AlertEvent, AlertKind } from './gate.ts';
 

@@ -9,7 +9,7 @@ import { argvOf } from '../machine/procfs.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration, WAYS } from '../output/words.ts';
-import type { StatusEvent, StatusRecord } from '../supervisor/status.ts';
+import type { StatusEvent, StatusRecord } from '../supervisor/record.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
 import type { ApiReach } from '../telegram/reach.ts';

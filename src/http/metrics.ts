@@ -4,7 +4,8 @@
  * them repeats.
  */
 import { plain } from '../output/plain.ts';
-import type { RunState, StatusDocument, Tally } from '../supervisor/status.ts';
+import type { Tally } from '../supervisor/record.ts';
+import type { RunState, StatusDocument } from '../supervisor/status.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 

@@ -22,7 +22,7 @@ import {
   step,
   summarise,
 } from './history.ts';
-import type { Moment, StatusRecord } from './status.ts';
+import type { Moment, StatusRecord } from './record.ts';
 import type { Status, StatusSources } from './status-document.ts';
 
 /** A long poll may last a minute; then another should have begun. */

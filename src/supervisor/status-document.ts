@@ -20,19 +20,15 @@ import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../out
 import type { Seen } from '../service/watchdog.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
+import { type Moment, newRecord, noted, type StatusEvent, type StatusRecord } from './record.ts';
 import {
   type AlertsEntry,
   type LeaseEntry,
-  type Moment,
   NO_USAGE,
-  newRecord,
-  noted,
   type PastEvent,
   type Problem,
   type RunState,
   type StatusDocument,
-  type StatusEvent,
-  type StatusRecord,
   type TreeEntry,
   type UsageEntry,
 } from './status.ts';

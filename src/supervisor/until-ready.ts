@@ -2,8 +2,8 @@
 import { EXIT } from '../errors.ts';
 import { duration, leaseWords } from '../output/words.ts';
 import type { Link, Owner } from '../service/link.ts';
+import type { StatusRecord } from './record.ts';
 import type { Run } from './run.ts';
-import type { StatusRecord } from './status.ts';
 import { type Ending, type State, workerCode } from './table.ts';
 
 /** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */

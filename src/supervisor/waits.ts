@@ -1,6 +1,7 @@
 /** What a run waits for at present, for the last line of a terminal. PURE. */
 import { leaseWords, span } from '../output/words.ts';
-import type { LeaseEntry, StatusRecord } from './status.ts';
+import type { StatusRecord } from './record.ts';
+import type { LeaseEntry } from './status.ts';
 
 /** Sooner nobody wonders. */
 const SLOW_MS = 3_000;

@@ -9,7 +9,7 @@ import { createQueue, type Delivery, GIVE_UP_AFTER_MS } from '../../src/alerts/q
 import type { AlertPreset } from '../../src/config/targets.ts';
 import { maskText } from '../../src/output/mask.ts';
 import type { Summary } from '../../src/supervisor/history.ts';
-import { newRecord } from '../../src/supervisor/status.ts';
+import { newRecord } from '../../src/supervisor/record.ts';
 import { initial } from '../../src/supervisor/table.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus } from '../support/status-sample.ts';
 

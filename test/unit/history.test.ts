@@ -17,8 +17,8 @@ import {
   step,
   summarise,
 } from '../../src/supervisor/history.ts';
+import { newRecord, noted, type StatusEvent, type StatusRecord } from '../../src/supervisor/record.ts';
 import { conditionOf } from '../../src/supervisor/recorder.ts';
-import { newRecord, noted, type StatusEvent, type StatusRecord } from '../../src/supervisor/status.ts';
 import { initial, type State } from '../../src/supervisor/table.ts';
 import { waitWords } from '../../src/supervisor/waits.ts';
 import { createRandom } from '../simulation/random.ts';

@@ -9,7 +9,8 @@ import { discreet, PAGE_POLICY, statusPage } from '../../src/http/page.ts';
 import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
 import { statusRows } from '../../src/output/status-rows.ts';
 import { DAY_MS, summarise } from '../../src/supervisor/history.ts';
-import { newRecord, type RunState, type StatusDocument } from '../../src/supervisor/status.ts';
+import { newRecord } from '../../src/supervisor/record.ts';
+import type { RunState, StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const SITE: Site = {

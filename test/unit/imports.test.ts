@@ -15,13 +15,13 @@ const LAYERS = [
   ['alerts', 'http', 'service'],
   ['gateway', 'intercept', 'lease', 'lock', 'machine', 'output', 'strays', 'telegram'],
   // What is decided, and the shape in which it is shown: types that everybody uses.
-  ['supervisor/table.ts', 'supervisor/status.ts', 'supervisor/history.ts'],
+  ['supervisor/table.ts', 'supervisor/status.ts', 'supervisor/record.ts', 'supervisor/history.ts'],
   ['config'],
   ['errors.ts', 'files.ts', 'shell.ts', 'tools.ts', 'version.ts'],
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =
-  /^(?:supervisor\/(?:table|history)|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|supervisor\/status|strays\/(?:grade|tree|bystander|program|policy|reactions))\.ts$/;
+  /^(?:supervisor\/(?:table|status|record|history)|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|bystander|program|policy|reactions))\.ts$/;
 
 interface Import {
   readonly from: string;
