@@ -79,7 +79,8 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
     if (comesBack(life, book, clock.now(), machine.living()))
       fail(`a stray that comes back is fought: ${show(body)}`);
     book.stopped.set(life, clock.now());
-    if (body.orphan) book.remains.add(life);
+    // What survives SIGKILL has not been ended by us, however it ends later.
+    if (body.orphan || mayStay(body)) book.remains.add(life);
     count('strays stopped');
     if (isRunning) count('strays stopped beside a worker');
   }
