@@ -2,6 +2,7 @@
  * One simulated world from a seed: a machine, strays, innocents, a supervisor (and its successors), and a schedule of troubles
  * that ends. Then a worker has to live, alone.
  */
+import { COMEBACK_WINDOW_MS } from '../../src/strays/policy.ts';
 import type { Ending, Policy } from '../../src/supervisor/table.ts';
 import { createChecker } from './check.ts';
 import { createClock } from './clock.ts';
@@ -195,7 +196,9 @@ export async function runSeed(seed: number): Promise<Outcome> {
   say('* the trouble ends');
   heal(machine.living());
   const boundMs = 4 * (timing.stopTimeoutMs + 6_000) + 1.2 * timing.policy.backoffMaxMs + 12_000;
-  if (look()) await run(troubleMs + boundMs);
+  // Who stands by for a stray that comes back does so until a minute has passed without it.
+  if (look() && standsBy()) await run(troubleMs + COMEBACK_WINDOW_MS);
+  if (look()) await run(clock.now() + boundMs);
   // What was found late may have ended one supervisor more.
   if (look() && !works()) await run(clock.now() + boundMs);
   if (look()) demandWorker();
@@ -207,6 +210,10 @@ export async function runSeed(seed: number): Promise<Outcome> {
       body.killMs ??= 0;
       if (body.killed) machine.end(body, { code: null, signal: 'SIGKILL' });
     }
+  }
+
+  function standsBy(): boolean {
+    return sim?.loop.state.phase === 'standby';
   }
 
   function works(): boolean {
