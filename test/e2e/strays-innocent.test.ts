@@ -254,7 +254,12 @@ const INNOCENTS: Readonly<Record<string, Start>> = {
     env: botEnv,
     cwd: '/',
   }),
-  'a zombie': command(PYTHON, (b) => [fixture('zombie-maker.py'), b.file('quits.py', 'pass\n')]),
+  // Its parent: the child carries the same mark until it is one.
+  'a zombie': async (b) => {
+    const run = b.spawn(PYTHON, [fixture('zombie-maker.py'), b.file('quits.py', 'pass\n')]);
+    await run.waitFor(/zombie \d+/);
+    return [run.pid];
+  },
   'gunicorn of another bot': (b) => orphanedGunicorn(b, join(b.dir, 'other-bot'), otherBot(b), 1),
   'a process of another user': anotherUser,
 };
