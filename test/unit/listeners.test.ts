@@ -200,3 +200,18 @@ test('one who watches is answered once a change, however much the ages in it cou
   watched.leave();
   assert.equal(listeners.size, 0);
 });
+
+test('the end waits for one who is between two questions', async () => {
+  const watched = createWatched({ listen: () => () => {} }, () => ({}) as never);
+  const { seen } = await watched.next(null);
+  let isClosed = false;
+  const closing = watched.close().then(() => {
+    isClosed = true;
+  });
+  await new Promise(setImmediate);
+  assert.equal(isClosed, false);
+  const last = watched.next(seen);
+  await closing;
+  watched.end();
+  assert.equal((await last).ok, true);
+});
