@@ -160,7 +160,7 @@ export async function configureNamed(name: string, { command, flags, cwd: here }
   const others = Object.entries(process.env).filter(
     ([key]) => !/^SINGLEPOLL_(?!DIR$)/.test(key) && !(TOKEN_VARIABLES as readonly string[]).includes(key),
   );
-  // What is exported here is most likely another bot's; but where the folder has none it may be this one's.
+  // A token that is exported here most likely belongs to another bot, so it is tried last: the folder may hold none.
   for (const env of [Object.fromEntries(others), process.env]) {
     const loaded = await loadConfig({ ...request, env });
     if (loaded.ok && loaded.config.botId === id) return loaded;
@@ -171,7 +171,7 @@ export async function configureNamed(name: string, { command, flags, cwd: here }
       `the token of bot ${id} is neither in ${plain(cwd ?? 'its folder')} nor in the environment`,
       `cd ${shellQuote(cwd ?? '.')} && singlepoll ${command}    # with --env-file, --token-file or --token-env`,
     );
-  // Its supervisor can be asked all the same.
+  // Without settings its supervisor can still be asked: it is found by the id.
   const bare = await loadConfig({ ...request, flags: {}, env: {}, cwd: NOWHERE });
   if (!bare.ok) throw new Error(bare.errors.join());
   return { config: { ...bare.config, botId: id || null, cwd: request.cwd }, warnings: [] };

@@ -14,7 +14,7 @@ import { COMMANDS, type CommandRow } from './table.ts';
 
 type RunCommand = (row: CommandRow, invocation: Invocation) => Promise<void>;
 
-/** Of `words` (those behind `singlepoll`): where the first names a command, only that one is made. `run` does what was typed. */
+/** `words` stand behind `singlepoll`. If the first names a command, only that one is made, which saves time. `run` does what was typed. */
 export function buildProgram(words: readonly string[], run: RunCommand): Command {
   const [word = ''] = words;
   const program = new Command('singlepoll');

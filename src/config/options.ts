@@ -72,7 +72,7 @@ function optional<T, U extends string>(type: ValueType<T, U>, otherwise: string,
   return row<T | null, U>(type, null, otherwise, help, more);
 }
 
-/** One that is on by default is typed as `--no-…`, which `help` describes. */
+/** A flag that is on by default is typed as `--no-…`, and `help` describes that form. */
 function flag(help: string, more?: More, initial = false) {
   return row(YES_NO, initial, 'off', help, { kind: 'flag', ...more });
 }

@@ -14,7 +14,12 @@ import { shellQuote } from '../shell.ts';
 import { showValue } from './messages.ts';
 
 /** The state folder where no folder can be made: nothing can be written or found in it. */
-export const NOWHERE = '/proc/no-state-folder';
+const NOWHERE = '/proc/no-state-folder';
+
+/** The path is, or would be, in a state folder that can't be made. */
+export function isNowhere(path: string): boolean {
+  return path.startsWith(NOWHERE);
+}
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -105,7 +110,7 @@ export function findStateDir(env: Environment, user: User = currentUser()): stri
   return check(path, user) && path;
 }
 
-/** Where the state folder is or would be; creates nothing. Throws 78 if it can't be trusted, written or created. */
+/** Says where the state folder is or would be, and creates nothing. Throws 78 if it can't be trusted, written or created. */
 export function tryStateDir(env: Environment, user: User = currentUser()) {
   const path = stateDirPath(env, user);
   const isThere = check(path, user) !== null;

@@ -126,7 +126,7 @@ export function readCode(texts: ReadonlyMap<string, string>) {
   const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
   const isBuilt = (path: string) => Number(/\bdist\b/.test(path));
   const named = [...texts.keys()].filter((path) => languageOf(path) !== null);
-  // Of several with one name the first counts, and what a compiler made comes after its source.
+  // The first of several files with one name counts, so a source comes before what a compiler made of it.
   const sources = new Map(
     named
       .sort((a, b) => isBuilt(a) - isBuilt(b))
@@ -188,7 +188,7 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     const files = reached(path);
     const places = files.flatMap(pollsIn);
     if (places.length === 0) return null;
-    /** What the files name, beside what they import and define. */
+    /** The code that uses names: imports and definitions name them as well, and don't count. */
     const used = files.map((it) => {
       const code = codeOf(it)
         .replace(PYTHON_IMPORT, '')

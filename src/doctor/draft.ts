@@ -149,7 +149,7 @@ function strayLines(facts: Facts, command: readonly string[]): string {
     : "# Programs of this project that once polled, and are to be stopped where they still run in this folder:\n# stray = ['old_bot\\.py$']";
 }
 
-/** Where several machines are near, and what they could share: an engine whose URL is set somewhere, or Kubernetes. */
+/** Writes the lines about a lease: with an engine whose URL is set somewhere in the project, or with Kubernetes. */
 function leaseLines({ files, code }: Facts): string {
   const find = (kinds: RegExp, pattern: RegExp) =>
     files

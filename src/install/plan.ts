@@ -7,7 +7,7 @@ import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
 import { exists, openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { writeWhole } from '../files.ts';
+import { makeFolder, writeWhole } from '../files.ts';
 import { plain } from '../output/plain.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
 
@@ -137,7 +137,7 @@ export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, '
 }
 
 export function makePrivateFolder(env: NodeJS.ProcessEnv): void {
-  mkdirSync(join(openStateDir(env), 'install'), { recursive: true, mode: 0o700 });
+  makeFolder(join(openStateDir(env), 'install'));
 }
 
 /** Throws 77 or 78. */

@@ -4,7 +4,7 @@
  */
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { findStateDir, NOWHERE, stateDirPath } from '../config/state-dir.ts';
+import { findStateDir, isNowhere, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { realPath } from '../files.ts';
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
@@ -255,7 +255,7 @@ function isReachable(holder: Holder | null, control: string | null): boolean {
 }
 
 function takesOrders({ control }: Holder): boolean {
-  return control !== null && !control.startsWith(NOWHERE);
+  return control !== null && !isNowhere(control);
 }
 
 /** Said only of what is known. */

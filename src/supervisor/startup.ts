@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
-import { NOWHERE, openBotDir } from '../config/state-dir.ts';
+import { isNowhere, openBotDir } from '../config/state-dir.ts';
 import { leaveInterception } from '../intercept/variables.ts';
 import type { Report, RunOutput } from '../output/report.ts';
 import type { Link, Owner } from '../service/link.ts';
@@ -79,7 +79,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   checkCommand(config);
   // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
   const botDir = dryRun ? '' : openBotDir(config.botId);
-  const hasFolder = !botDir.startsWith(NOWHERE);
+  const hasFolder = !isNowhere(botDir);
   // The sandbox's bot is gone for ever; so should be its folder.
   if (sandbox && !dryRun) teardown.add(() => rmSync(botDir, { recursive: true, force: true }));
   // Read once: asking the system for a hundred variables takes longer than to copy them.
