@@ -10,6 +10,8 @@ const QUIET_MIN_MS = 10_000;
 /** The longest quiet that is waited for, and some more. */
 const QUIET_MAX_MS = 92_000;
 const LATE_MS = 2_000;
+/** One that comes back within this time is the same. */
+const SAME_WITHIN_MS = 45_000;
 
 export function createWatchJudge(world: {
   readonly clock: Clock;
@@ -23,6 +25,8 @@ export function createWatchJudge(world: {
   const kicks: number[] = [];
   /** Of kicks without a quiet between them. */
   let chainSinceMs = 0;
+  /** Of the overlap that is told of. */
+  let firstKick = 0;
   let rivals = 0;
   let lastRivalMs = Number.NEGATIVE_INFINITY;
   let saidRival = false;
@@ -33,6 +37,12 @@ export function createWatchJudge(world: {
   /** Silence since the last poll that was completed, with pauses. */
   let silentMs = 0;
   let lookedMs = 0;
+
+  function counted({ kicks: told, lastedMs }: { readonly kicks: number; readonly lastedMs: number }): void {
+    const own = kicks.slice(firstKick);
+    if (told !== own.length || lastedMs !== own.at(-1)! - own[0]!)
+      fail(`${told} kicks in ${lastedMs} ms are told, and it were ${own.length}`);
+  }
 
   return {
     kicked() {
@@ -65,14 +75,22 @@ export function createWatchJudge(world: {
       count(saying.what);
       switch (saying.what) {
         case 'overlap':
-          if (!saying.again) saidRival = false;
+          if (saying.again !== kicks.at(-1)! - (kicks.at(-2) ?? Number.NEGATIVE_INFINITY) <= SAME_WITHIN_MS)
+            fail(`another poller is said to be ${saying.again ? 'back' : 'new'}, and is not`);
+          if (saying.again) return;
+          saidRival = false;
+          firstKick = kicks.length - 1;
           return;
         case 'overlap-over':
+          counted(saying);
           if (nowMs - kicks.at(-1)! < QUIET_MIN_MS)
             fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
           return;
         case 'rival': {
           saidRival = true;
+          counted(saying);
+          if (saying.rhythm?.everyMs !== saying.lastedMs / (saying.kicks - 1))
+            fail('a rival has a wrong rhythm');
           if (kicks[0]! > nowMs - policy.rivalAfterMs) fail('a rival is said too early');
           // Its last 409 may have been held, and have been on its way.
           if (rivals === 0 && nowMs - lastRivalMs > 10_000) fail('a rival is said where none is');
