@@ -74,28 +74,22 @@ async function follow(
   /** True: it has told something before it ended. */
   async function listen(control: string): Promise<boolean> {
     let last: StatusDocument | null = null;
-    const ask = (seen: unknown = null) =>
-      askControl(control, { cmd: 'watch', seen }, { timeoutMs: SILENT_MS, signal: over });
-    let asked = ask();
+    const onLive = (it: object) => {
+      const live = it as LiveDocument;
+      last = completeStatus(live.status);
+      ({ lines, day } = live);
+      present(last, control);
+    };
     while (!over.aborted) {
       try {
-        const answer = await asked;
-        if (!answer.ok) return false;
-        // Before anything is drawn: one that ends meanwhile answers only what it was asked.
-        asked = ask(answer.seen);
-        asked.catch(() => {});
-        const live = answer.live as LiveDocument | undefined;
-        if (!live) continue;
-        last = completeStatus(live.status);
-        ({ lines, day } = live);
-        present(last, control);
+        await askControl(control, { cmd: 'watch' }, { timeoutMs: SILENT_MS, signal: over, onLive });
+        break;
       } catch (error) {
-        if (!(error instanceof NoAnswer) || !last || over.aborted) return last !== null;
+        if (!(error instanceof NoAnswer) || !last || over.aborted) break;
         present(hung(last), control);
-        asked = ask();
       }
     }
-    return true;
+    return last !== null;
   }
 }
 

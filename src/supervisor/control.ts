@@ -1,7 +1,7 @@
 /**
  * The local control channel: `stop`, `restart`, `status` and their kin talk to the supervisor over a Unix socket in its
  * state folder (0700, socket 0600), so only its user and root can. One JSON object per line: a request, then answers:
- * any number of `{"say": "…"}` for the person who waits, last `{"ok": true, "protocol": 1, …}` or `{"ok": false, "error": "…"}`.
+ * any number of `{"say": "…"}` for the person who waits or `{"live": …}` for one that follows, last `{"ok": true, "protocol": 1, …}` or `{"ok": false, "error": "…"}`.
  * Everything is bounded (line length, connections, time), since anything may come in. Only the holder of the lock may
  * replace the socket, and only where nobody listens at it.
  * The folder is what makes the socket trustworthy: nobody but its user and root can have put it there. So orders go to the
@@ -19,7 +19,15 @@ export interface Request {
 }
 export type Answer = { readonly ok: boolean; readonly error?: string; readonly [key: string]: unknown };
 
-export type Handler = (request: Request, say: (line: string) => void) => Promise<Answer>;
+/** Who has asked, until it has its answer. */
+export interface Asker {
+  tell(part: { readonly say: string } | { readonly live: object }): void;
+  /** It has not read yet what was told before. */
+  isSlow(): boolean;
+  isGone(): boolean;
+}
+
+export type Handler = (request: Request, asker: Asker) => Promise<Answer>;
 
 /** Rises when an answer would be misunderstood by older commands; what is only added or left out does not matter. */
 const PROTOCOL = 1;
@@ -103,9 +111,8 @@ function serveOne(socket: net.Socket, handle: Handler): void {
       ok: false,
       error: error instanceof Error ? error.message : String(error),
     });
-    const told = request
-      ? await handle(request, (say) => write({ say })).catch(failed)
-      : { ok: false, error: 'not a request' };
+    const asker = { tell: write, isSlow: () => socket.writableNeedDrain, isGone: () => socket.destroyed };
+    const told = request ? await handle(request, asker).catch(failed) : { ok: false, error: 'not a request' };
     clearTimeout(awake);
     write({ ...told, protocol: PROTOCOL });
     socket.end();
@@ -137,6 +144,7 @@ interface AskOptions {
   /** Of silence; a supervisor that is awake says so. */
   readonly timeoutMs: number;
   readonly say?: (line: string) => void;
+  readonly onLive?: (live: object) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -162,7 +170,7 @@ export async function askControl(socketPath: string, request: Request, options: 
 async function askOnce(
   socketPath: string,
   request: Request,
-  { timeoutMs, say, signal }: AskOptions,
+  { timeoutMs, say, onLive, signal }: AskOptions,
 ): Promise<Answer> {
   const short = shortPath(socketPath);
   const socket = net.connect(short.path);
@@ -178,6 +186,7 @@ async function askOnce(
         const value = parseObject(line);
         if (value === null) reject(new NoAnswer('what listens there does not answer as a supervisor does'));
         else if (value.ok !== undefined) resolve(value as Answer);
+        else if (value.live) onLive?.(value.live);
         else if (typeof value.say === 'string' && value.say !== '') say?.(value.say);
       };
       socket.setEncoding('utf8');

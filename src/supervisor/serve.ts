@@ -2,17 +2,14 @@
  * Shows a run to whoever asks or wants to be told: health endpoint, service manager, the program that owns it, and the control channel
  * with its orders (status, watch, stop, restart, handover, probe). An order is answered when the thing is done, not when it is begun.
  */
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { setTimeout as pause } from 'node:timers/promises';
 import { openBotDir, UNWRITABLE } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import { statOf } from '../machine/procfs.ts';
-import type { Changes } from '../output/listeners.ts';
 import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
-import { type Answer, type Handler, serveControl } from './control.ts';
+import { type Answer, type Asker, type Handler, serveControl } from './control.ts';
 import { DAY_MS } from './history.ts';
 import type { Recorder } from './recorder.ts';
 import type { Reload } from './reload.ts';
@@ -24,8 +21,6 @@ const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
 /** The process list and the ages in problems change without an event; and an answer tells that we are awake. */
 const BEAT_MS = 1_000;
-/** One that has its answer asks again at once, on a busy machine a little later. */
-const ASKS_AGAIN_MS = 500;
 /** These change all the time, and are shown with the next change of anything else. */
 const steady = (key: string, value: unknown) =>
   key === 'cpuPercent' || key === 'memoryBytes' ? undefined : value;
@@ -83,7 +78,7 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 }
 
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
-  const { config, output, report, teardown, socketPath, loop, bus, onStep, hold, standbys } = run;
+  const { config, output, report, socketPath, loop, bus, onStep, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
     const it = lastDay(run, asked);
@@ -92,9 +87,38 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   };
   const ended = deferred<string>();
   const hasStopped = () => ended.promise.then((stopped) => ({ ok: true, stopped }));
+  const over = new AbortController();
 
-  const watched = createWatched(changes, look);
-  teardown.add(watched.leave);
+  function changeOrBeat(): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        leave();
+        over.signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = setTimeout(done, BEAT_MS).unref();
+      const leave = changes.listen(done);
+      over.signal.addEventListener('abort', done);
+    });
+  }
+
+  /** For `status --watch`: all that there is to be seen, at each change, until the run ends or another one has the lock. */
+  async function follow({ tell, isSlow, isGone }: Asker): Promise<Answer> {
+    let last = '';
+    for (;;) {
+      // Nobody who is slow is waited for: it gets the newest when it reads again.
+      if (!isSlow()) {
+        const live = look();
+        const text = JSON.stringify(live, steady);
+        tell(text === last ? { say: '' } : { live });
+        last = text;
+      }
+      const isHandedOver = !hold.isHeld() && loop.state.headed?.to !== 'exit';
+      if (over.signal.aborted || isHandedOver || isGone()) return { ok: true };
+      await changeOrBeat();
+    }
+  }
 
   function end(reason: string): Promise<Answer> {
     // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
@@ -135,12 +159,13 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
     return await Promise.race([hasStopped(), isFree]);
   }
 
-  const handler: Handler = async (request, say) => {
+  const handler: Handler = async (request, asker) => {
+    const say = (line: string) => asker.tell({ say: line });
     switch (request.cmd) {
       case 'status':
         return { ok: true, status: document(TREE_FRESH_MS) };
       case 'watch':
-        return await watched.next(request.seen);
+        return await follow(asker);
       case 'stop':
         // They would go on in our place.
         for (const { pid, startId } of standbys)
@@ -185,15 +210,14 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   });
   return {
     /** Takes no more requests; answers that are under way still go out. */
-    async close(): Promise<void> {
+    close(): void {
       unwatch();
-      await watched.close();
       close();
     },
     /** Gives those who wait for the end their answer; resolves when it has gone out. */
     async tellEnd(stopped: string): Promise<void> {
       ended.resolve(stopped);
-      watched.end();
+      over.abort();
       await server.drained(300);
     },
   };
@@ -214,68 +238,4 @@ async function question({ status }: Run, { lease, gateway, watching }: Asked): P
   if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
   const { elsewhere } = status.record.rival;
   return { ok: true, text, ...(elsewhere === null ? {} : { elsewhere }) };
-}
-
-/** What one who watches has. */
-type Seen = { readonly revision: number; readonly hash: string };
-
-/** For `status --watch`, which asks again and again. Nobody who is slow is waited for. */
-export function createWatched(changes: Pick<Changes, 'listen'>, look: () => LiveDocument) {
-  let [isClosed, isOver] = [false, false];
-  let answeredMs = Number.NEGATIVE_INFINITY;
-  /** Those that have been answered and not asked again: between two questions, or gone. */
-  let due = 0;
-  const waiting = new Set<() => void>();
-  /** Rises with each change, and is not that of an earlier run. */
-  let revision = Date.now();
-  const wake = () => {
-    revision += 1;
-    for (const it of waiting) it();
-  };
-
-  function change(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        waiting.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, ms).unref();
-      waiting.add(done);
-    });
-  }
-
-  return {
-    leave: changes.listen(wake),
-    /** Answers with what there is to be seen, at the next change or beat after what the asker has. */
-    async next(asked: unknown): Promise<Answer> {
-      if (asked) due = Math.max(0, due - 1);
-      let seen: Seen = { revision: 0, hash: '', ...Object(asked) };
-      const beatAtMs = performance.now() + BEAT_MS;
-      for (;;) {
-        const leftMs = Math.max(0, beatAtMs - performance.now());
-        if (isClosed ? isOver : seen.revision !== revision || leftMs === 0) {
-          const live = look();
-          const hash = createHash('sha256').update(JSON.stringify(live, steady)).digest('base64url');
-          const isNew = hash !== seen.hash;
-          seen = { revision, hash };
-          answeredMs = performance.now();
-          if (isNew || isOver || leftMs === 0) {
-            due += 1;
-            return { ok: true, seen, ...(isNew ? { live } : {}) };
-          }
-        }
-        await change(isClosed ? BEAT_MS : leftMs);
-      }
-    },
-    /** The next answer is that of the end. One who was answered just now asks for it in a moment, and can't later. */
-    async close(): Promise<void> {
-      isClosed = true;
-      while (due > 0 && performance.now() - answeredMs < ASKS_AGAIN_MS) await pause(5);
-    },
-    end(): void {
-      isOver = true;
-      wake();
-    },
-  };
 }

@@ -4,10 +4,8 @@ import { test } from 'node:test';
 import { createChanges, createListeners } from '../../src/output/listeners.ts';
 import { createLoop, type Edges } from '../../src/supervisor/loop.ts';
 import { noted, type StatusRecord } from '../../src/supervisor/record.ts';
-import { createWatched } from '../../src/supervisor/serve.ts';
 import { createStatus, statusDocument } from '../../src/supervisor/status-document.ts';
 import { initial } from '../../src/supervisor/table.ts';
-import { sampleStatus } from '../support/status-sample.ts';
 import { POLICY } from '../support/table-text.ts';
 import { until } from '../support/wait.ts';
 
@@ -167,51 +165,4 @@ test('updates that wait are counted down by the polls that take them; an empty a
   assert.deepEqual([taken.webhook?.pendingUpdates, taken.webhook?.checkedAt], [50, at.at]);
   const none = noted(taken, { kind: 'completed', updates: 0 }, { ...at, at: 'later' });
   assert.deepEqual([none.webhook?.pendingUpdates, none.webhook?.checkedAt], [0, 'later']);
-});
-
-test('one who watches is answered once a change, however much the ages in it count on; the last answer is that of the end', async () => {
-  const listeners = new Set<() => void>();
-  const changes = {
-    listen(listener: () => void) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-  };
-  let looks = 0;
-  const look = () => ({ status: sampleStatus({ state: 'polling' }), lines: [], day: null, looks: looks++ });
-  const watched = createWatched(changes, look);
-  const first = await watched.next(null);
-  assert.equal((first.live as { looks: number }).looks, 0);
-  const second = watched.next(first.seen);
-  await new Promise(setImmediate);
-  assert.equal(looks, 1, 'nothing is looked at before a change');
-  for (const listener of listeners) listener();
-  const { seen, live } = await second;
-  assert.equal((live as { looks: number }).looks, 1);
-  for (const listener of listeners) listener();
-  assert.equal(((await watched.next(seen)).live as { looks: number }).looks, 2, 'what came in between');
-  watched.close();
-  const last = watched.next(null);
-  for (const listener of listeners) listener();
-  await new Promise(setImmediate);
-  assert.equal(looks, 3);
-  watched.end();
-  assert.equal(((await last).live as { looks: number }).looks, 3);
-  watched.leave();
-  assert.equal(listeners.size, 0);
-});
-
-test('the end waits for one who is between two questions', async () => {
-  const watched = createWatched({ listen: () => () => {} }, () => ({}) as never);
-  const { seen } = await watched.next(null);
-  let isClosed = false;
-  const closing = watched.close().then(() => {
-    isClosed = true;
-  });
-  await new Promise(setImmediate);
-  assert.equal(isClosed, false);
-  const last = watched.next(seen);
-  await closing;
-  watched.end();
-  assert.equal((await last).ok, true);
 });
