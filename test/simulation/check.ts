@@ -413,6 +413,7 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       if (code !== 75 && left.length > 0)
         fail(`exit ${code} (${reason}) although something of the worker survived`);
       if (clean && left.length > 0) fail(`exit ${code} (${reason}) gives the lease back too early`);
+      if (!clean && left.length === 0) fail(`exit ${code} (${reason}) keeps the lease, and nothing is left`);
       if (timing.policy.wait && left.length === 0 && /a stray poller|without a working ss/.test(reason))
         fail(`exit ${code} (${reason}) although it was asked to wait`);
       const wrong = wrongExit({ code, reason }, book, machine, clock.now(), left.length > 0);

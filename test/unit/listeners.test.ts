@@ -5,9 +5,10 @@ import { createChanges, createListeners } from '../../src/output/listeners.ts';
 import { createLoop, type Edges } from '../../src/supervisor/loop.ts';
 import { noted, type StatusRecord } from '../../src/supervisor/record.ts';
 import { createStatus, statusDocument } from '../../src/supervisor/status-document.ts';
-import { initial } from '../../src/supervisor/table.ts';
-import { POLICY } from '../support/table-text.ts';
+import { initial, type Policy } from '../../src/supervisor/table.ts';
 import { until } from '../support/wait.ts';
+
+const POLICY = { restart: 'always', readyWhenGood: true, goodAfterMs: 5_000 } as Policy;
 
 function lines() {
   const said: string[] = [];
