@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { allGone, bed, node, PYTHON } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { detach, leftovers, logFile, logText, nowhere } from '../support/detach-bed.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { alive, readProc } from '../support/proc.ts';
-import { assertStatusShape, type Status } from '../support/status.ts';
+import { assertStatusShape } from '../support/status.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -213,17 +214,17 @@ test('which bot: of several they ask, and --bot names one by id or username; nob
     for (const text of [`${one.botId} @`, `${two.botId} @${username}`, one.project, two.project, 'name it'])
       assert.ok(stderr.includes(text), `${command}: ${text}\n${stderr}`);
   }
-  const docs = JSON.parse((await one.exits(0, 'status --all --json', away)).stdout) as Status[];
+  const docs = JSON.parse((await one.exits(0, 'status --all --json', away)).stdout) as StatusDocument[];
   for (const doc of docs) assertStatusShape(doc);
   assert.deepEqual(new Set(docs.map((doc) => doc.supervisor?.pid)), new Set([first.pid, second.pid]));
   const named = await one.run(`status --json --bot @${username.toUpperCase()}`, away);
-  assert.equal((JSON.parse(named.stdout) as Status).supervisor?.pid, second.pid);
+  assert.equal((JSON.parse(named.stdout) as StatusDocument).supervisor?.pid, second.pid);
   // It goes before the token that is configured here.
   assert.match((await one.run(`logs -n 99 --bot ${two.botId}`)).stdout, new RegExp(`id ${two.botId}`));
   assert.match((await one.run(`restart ${username}`, away)).stdout, /^restarted/);
   await one.exits(64, `restart ${username} --bot ${one.botId}`, away);
   const inFolder = await one.run(['status', '--json', two.project], away);
-  assert.equal((JSON.parse(inFolder.stdout) as Status).supervisor?.pid, second.pid);
+  assert.equal((JSON.parse(inFolder.stdout) as StatusDocument).supervisor?.pid, second.pid);
   assert.match(
     (await one.exits(64, 'status project', away)).stderr,
     /project may mean any of:(\n .*from .*){2}/,
@@ -240,7 +241,7 @@ test('which bot: of several they ask, and --bot names one by id or username; nob
   await one.exits(3, `status --bot ${username}`, away);
   assert.match((await one.run(`stop --bot ${username}`, away)).stdout, /nothing to stop/);
   process.kill(first.pid, 'SIGSTOP');
-  const hung = JSON.parse((await one.exits(1, 'status --all --json', away)).stdout) as Status[];
+  const hung = JSON.parse((await one.exits(1, 'status --all --json', away)).stdout) as StatusDocument[];
   process.kill(first.pid, 'SIGCONT');
   assert.ok(hung.some((doc) => doc.problems[0]?.code === 'supervisor-hung'));
   await one.exits(0, 'stop');

@@ -5,13 +5,14 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
-import { assertStatusShape, type Status } from '../support/status.ts';
+import { assertStatusShape } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -56,7 +57,7 @@ test('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who s
     b.exits([69, 70, 75], 'restart', { ms: 60_000 }),
   ]);
   for (const text of [takeover.stderr, screen.stdout]) assert.match(text, /reset/);
-  const status = JSON.parse(json.stdout) as Status;
+  const status = JSON.parse(json.stdout) as StatusDocument;
   assertStatusShape(status);
   assert.equal(status.problems[0]?.code, 'supervisor-hung');
   assert.equal(starts(b.journal()).length, 1, 'no second worker');

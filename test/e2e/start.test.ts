@@ -1,10 +1,11 @@
 // The steps of `start` in order, what is said of each, what the worker gets; `status`, `stop` and `restart`: shapes and exit codes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { allGone, type Bed, bed, node, POLITE } from '../support/bed.ts';
 import { assertInOrder, assertNeverTwo, assertNoControls, assertNoToken, handled } from '../support/judge.ts';
 import { alive, findByEnv } from '../support/proc.ts';
-import { assertStatusShape, type Status } from '../support/status.ts';
+import { assertStatusShape } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -110,10 +111,10 @@ test('start: what the worker is given; SINGLEPOLL_RUN is new in each run, SINGLE
   assertNeverTwo(b);
 });
 
-async function look(b: Bed, code: number): Promise<Status> {
+async function look(b: Bed, code: number): Promise<StatusDocument> {
   const { stdout, text } = await b.exits(code, 'status --json');
   assertNoToken(text, b.token);
-  const status = JSON.parse(stdout) as Status;
+  const status = JSON.parse(stdout) as StatusDocument;
   assertStatusShape(status);
   assert.equal(code === 0, status.healthy && status.state !== 'stopped', stdout);
   return status;

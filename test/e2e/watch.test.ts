@@ -1,11 +1,12 @@
 // `status --watch`: in a real terminal, at several sizes, through ends and starts of the supervisor; and without one.
 import assert from 'node:assert/strict';
+import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { type Bed, bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { alive, commandOf, findByEnv } from '../support/proc.ts';
-import { assertStatusShape, type Status } from '../support/status.ts';
+import { assertStatusShape } from '../support/status.ts';
 import { openTmux, type Tmux } from '../support/tmux.ts';
 import { until } from '../support/wait.ts';
 
@@ -157,7 +158,7 @@ test('watch: a real terminal, from the first frame to the last, through every ch
   json.signal('SIGINT');
   assert.equal((await json.exit(5_000)).code, 0, json.seen());
   const lines = json.stdout().trimEnd().split('\n');
-  const documents = lines.map((line) => JSON.parse(line) as Status);
+  const documents = lines.map((line) => JSON.parse(line) as StatusDocument);
   for (const document of documents) assertStatusShape(document);
   assert.equal(
     lines.some((line, i) => line === lines[i - 1]),

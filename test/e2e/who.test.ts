@@ -1,5 +1,6 @@
 // `who` and `who --probe`: graded processes of this machine, rivals that no search finds, what a probe must not disturb or claim.
 import assert from 'node:assert/strict';
+import type { StrayEntry } from '../../src/supervisor/status.ts';
 import {
   type Bed,
   bed,
@@ -13,7 +14,7 @@ import {
 import { assertNoToken } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { startRival, working } from '../support/rival.ts';
-import { assertStrayShape, type StrayView } from '../support/status.ts';
+import { assertStrayShape } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -65,7 +66,7 @@ test('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with
     [' --probe', 'proven'],
   ]) {
     const json = await b.exits(1, `who --json${args}`);
-    const strays = (JSON.parse(json.stdout) as { strays: StrayView[] }).strays;
+    const strays = (JSON.parse(json.stdout) as { strays: StrayEntry[] }).strays;
     for (const shown of strays) assertStrayShape(shown);
     assert.equal(strays.find(({ pid }) => pid === stray.pid)?.grade, grade);
     assertNoToken(json.text, b.token);

@@ -30,6 +30,8 @@ export function createWatchJudge(world: {
   let rivals = 0;
   let lastRivalMs = Number.NEGATIVE_INFINITY;
   let saidRival = false;
+  /** Another poller is said to be there. */
+  let saidOpen = false;
   let failing = false;
   let hasPolled = false;
   let completedMs = Number.NEGATIVE_INFINITY;
@@ -75,6 +77,8 @@ export function createWatchJudge(world: {
       count(saying.what);
       switch (saying.what) {
         case 'overlap':
+          if (saidOpen && saying.again) fail('another poller is said to be back, and was not gone');
+          saidOpen = true;
           if (saying.again !== kicks.at(-1)! - (kicks.at(-2) ?? Number.NEGATIVE_INFINITY) <= SAME_WITHIN_MS)
             fail(`another poller is said to be ${saying.again ? 'back' : 'new'}, and is not`);
           if (saying.again) return;
@@ -83,6 +87,7 @@ export function createWatchJudge(world: {
           return;
         case 'overlap-over':
           counted(saying);
+          saidOpen = false;
           if (nowMs - kicks.at(-1)! < QUIET_MIN_MS)
             fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
           return;
@@ -122,11 +127,12 @@ export function createWatchJudge(world: {
       silentSinceMs = silent ? (silentSinceMs ?? nowMs) : null;
       if (silentSinceMs !== null && nowMs - silentSinceMs > deafAfterMs + LATE_MS)
         fail(`a worker silent for ${nowMs - silentSinceMs} ms is not called deaf`);
+      const open = rivalry.overlap !== null && !rivalry.overlap.over;
+      if (open !== saidOpen) fail('another poller has come or gone, and that is not said');
       const last = kicks.at(-1);
       if (last === undefined || asleep) return;
       if (last === nowMs && !saidRival && nowMs - chainSinceMs > policy.rivalAfterMs)
         fail(`kicked for ${nowMs - chainSinceMs} ms, and no rival is said`);
-      const open = rivalry.overlap !== null && !rivalry.overlap.over;
       if (open && rivalry.polledSinceKick && nowMs - last > QUIET_MAX_MS)
         fail('the other poller has been gone for long, and that is not said');
     },

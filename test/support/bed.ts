@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { type Exit, type LaunchOptions, launch, PROGRAM, type Running } from './cli.ts';
 import { alive, COOKIE_NAME, killByCookie, readProc } from './proc.ts';
 import { openSandbox, type TestSandbox } from './sandbox.ts';
-import type { Status } from './status.ts';
 import { until } from './wait.ts';
 
 export const PYTHON = '/usr/bin/python3';
@@ -70,7 +70,7 @@ export interface Bed {
   serves(seen?: { seen: () => string }, ms?: number): Promise<number>;
   /** Starts any other process: cookie and PATH in its environment, nothing of singlepoll. */
   spawn(file: string, args: readonly string[], options?: StartOptions): Running;
-  status(options?: StartOptions): Promise<Status>;
+  status(options?: StartOptions): Promise<StatusDocument>;
   /** What the fixture workers wrote down. */
   journal(): JournalEntry[];
   /** Writes a file under the project folder and returns its path. */
@@ -188,7 +188,7 @@ export async function bed(t: TestContext): Promise<Bed> {
     async status(options = {}) {
       const result = await self.run(['status', '--json'], options);
       try {
-        return JSON.parse(result.stdout) as Status;
+        return JSON.parse(result.stdout) as StatusDocument;
       } catch (error) {
         throw new Error(
           `status --json printed no JSON (exit ${result.code}): ${result.stdout}${result.stderr}`,

@@ -1,39 +1,24 @@
 // What the tests of the gateway share: its time limits shortened, and the judge of "one poll at any time", the stand-in's log.
 import assert from 'node:assert/strict';
 import type { RequestRecord } from '../../src/sandbox/log.ts';
+import type { StatusDocument } from '../../src/supervisor/status.ts';
 import type { Bed } from './bed.ts';
 import type { Running } from './cli.ts';
 import { RIVAL } from './rival.ts';
 import { maxOpenPolls } from './sandbox.ts';
-import type { Status } from './status.ts';
 import { staysTrue, until } from './wait.ts';
 
 /** Twin of --rival-after: how long a fight lasts before it is called a rival; two thirds of it in peace make an incumbent. */
 export const RIVAL_AFTER = 'SINGLEPOLL_RIVAL_AFTER';
 
-/** `polling` of `status --json` with the gateway. */
-export interface GatewayPolling {
-  via: 'gateway' | 'direct';
-  polls: number;
-  lastPollAt: string | null;
-  offset: number | null;
-  updates: number;
-  stolen: number;
-  conflicts: { poller: number; webhook: number };
-  latencyMs: number | null;
-  pollers: { pid: number | null; role: 'owner' | 'held' }[];
-  refused: number;
-  webhookAttempts: number;
-}
-
 /** The polling part of a status; fails where it is not that of a gateway. */
-export function gatewayOf(status: Status): GatewayPolling {
+export function gatewayOf(status: StatusDocument): NonNullable<StatusDocument['polling']> {
   assert.ok(status.polling, 'status has no polling part');
   assert.equal(status.polling.via, 'gateway');
-  return status.polling as unknown as GatewayPolling;
+  return status.polling;
 }
 
-export const problemOf = (status: Status, code: string): string | null =>
+export const problemOf = (status: StatusDocument, code: string): string | null =>
   status.problems.find((problem) => problem.code === code)?.message ?? null;
 
 export const isPoll = (record: RequestRecord): boolean => record.method.toLowerCase() === 'getupdates';

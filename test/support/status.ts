@@ -1,60 +1,6 @@
-// The shape of `status --json`, as the contract has it, and a strict check of it (names, types, nothing missing).
+// A strict check of the shape of `status --json`, as the contract has it (names, types, nothing missing).
 import assert from 'node:assert/strict';
-
-export interface StrayView {
-  pid: number;
-  user: string;
-  command: string;
-  cwd: string | null;
-  startedAt: string | null;
-  grade: 'own' | 'proven' | 'declared' | 'likely' | 'hint';
-  proof: string[];
-  respawner: unknown;
-}
-
-export interface Status {
-  bot: { id: number; username: string | null } | null;
-  state: 'starting' | 'standby' | 'polling' | 'backoff' | 'stopping' | 'disabled' | 'stopped';
-  healthy: boolean;
-  problems: { code: string; message: string }[];
-  supervisor: {
-    pid: number;
-    startedAt: string | null;
-    version: string | null;
-    command: string[] | null;
-    cwd: string | null;
-    user?: string;
-  } | null;
-  worker: {
-    pid: number | null;
-    startedAt: string | null;
-    spawns: number;
-    restarts: number;
-    lastExit: { code: number | null; signal: string | null; at: string } | null;
-    tree: { pid: number; ppid: number; command: string }[];
-    cpuPercent: number | null;
-    memoryBytes: number | null;
-  } | null;
-  polling: {
-    via: 'gateway' | 'direct';
-    by?: 'hook' | 'connect' | 'absolute' | 'plain' | null;
-    polls: number | null;
-    lastPollAt: string | null;
-    offset: number | null;
-    updates: number | null;
-    stolen: number;
-    latencyMs: number | null;
-    pollers: { pid: number | null; role: 'owner' | 'held' }[];
-    refused: number;
-    webhookAttempts: number;
-    conflicts: { poller: number; webhook: number } | null;
-  } | null;
-  webhook: { url: string; pendingUpdates: number; lastError: unknown } | null;
-  strays: StrayView[] | null;
-  lease: unknown;
-  alerts: { sent: number; failed: number; waiting: number; lastError: string | null } | null;
-  log: { path: string; problem: string | null; droppedBytes: number } | null;
-}
+import type { StatusDocument, StrayEntry } from '../../src/supervisor/status.ts';
 
 const KEYS = [
   'bot',
@@ -78,7 +24,7 @@ function hasKeys(value: object, keys: readonly string[], where: string): void {
 }
 
 /** Asserts the whole shape; the parts that do not apply must be there as null. */
-export function assertStatusShape(status: Status): void {
+export function assertStatusShape(status: StatusDocument): void {
   hasKeys(status, KEYS, 'status');
   assert.ok(STATES.includes(status.state), `state ${status.state}`);
   assert.equal(typeof status.healthy, 'boolean');
@@ -122,7 +68,7 @@ export function assertStatusShape(status: Status): void {
   for (const stray of status.strays ?? []) assertStrayShape(stray);
 }
 
-export function assertStrayShape(stray: StrayView): void {
+export function assertStrayShape(stray: StrayEntry): void {
   hasKeys(stray, ['pid', 'user', 'command', 'cwd', 'startedAt', 'grade', 'proof', 'respawner'], 'stray');
   assert.ok(['own', 'proven', 'declared', 'likely', 'hint'].includes(stray.grade), stray.grade);
   assert.ok(Array.isArray(stray.proof));

@@ -8,12 +8,12 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { StrayEntry } from '../../src/supervisor/status.ts';
 import { type Bed, PYTHON, randomToken, worker } from './bed.ts';
 import type { Running } from './cli.ts';
 import { handled } from './judge.ts';
 import { alive, findByEnv, readProc } from './proc.ts';
 import { openBackDoor } from './rival.ts';
-import type { StrayView } from './status.ts';
 import { until } from './wait.ts';
 
 export const fixture = (name: string): string =>
@@ -206,7 +206,7 @@ export async function workerWorks(b: Bed, run: Running): Promise<number> {
 }
 
 export interface WhoView {
-  strays: StrayView[];
+  strays: StrayEntry[];
   probe: { result: string; message: string } | null;
 }
 

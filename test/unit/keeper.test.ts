@@ -1,13 +1,11 @@
 /**
  * The keeper's decisions in examples (src/lease/keeper.ts); the simulation breaks each rule and has to notice. Each test is a script of
- * one line a step: `ms event → what the keeper does`, or `ms holds`, `ms shut` for the door. A step does what stands behind its arrow
- * and nothing else; `read`, `take`, `renew`, `ask`, `mark` and `free` are the requests it sends.
+ * one line a step: `ms event → what the keeper does`. A step does what stands behind its arrow and nothing else; `read`, `take`, `renew`, `ask`, `mark` and `free` are the requests it sends.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { leaseEntry } from '../../src/lease/glance.ts';
 import {
-  holds,
   type Keeper,
   type KeeperEffect,
   type KeeperEvent,
@@ -26,10 +24,7 @@ const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 15_00
 const RECORDS: Readonly<Record<string, LeaseRecord | null>> = {
   theirs: THEIRS,
   'theirs-long': { ...THEIRS, ttl: 60_000 },
-  'theirs-asked': { ...THEIRS, wants: 'third' },
-  'my-old': { ...THEIRS, holder: 'me' },
   free: { ...THEIRS, holder: '' },
-  'left-for-third': { ...THEIRS, holder: '', wants: 'third' },
   gone: null,
 };
 
@@ -64,12 +59,6 @@ function shown(effect: KeeperEffect, { request }: Keeper): string {
     case 'read':
     case 'cas':
       return request!.kind;
-    case 'lost':
-      return `lost ${effect.why} ${effect.killByMs}`;
-    case 'asked':
-      return `asked ${effect.by}`;
-    case 'released':
-      return effect.free ? 'freed' : 'released';
     case 'wake':
       return '';
     default:
@@ -83,10 +72,6 @@ function play(script: string): Keeper {
     const [what = '', expected = ''] = line.trim().split(/\s*→\s*/);
     const [at = '', ...words] = what.split(/\s+/);
     const atMs = Number(at);
-    if (words[0] === 'holds' || words[0] === 'shut') {
-      assert.equal(holds(keeper, atMs, POLICY), words[0] === 'holds', line);
-      continue;
-    }
     const event = { ...eventOf(words, keeper), atMs, unixMs: UNIX_MS + atMs, random: 0.5 } as KeeperEvent;
     const [next, effects] = stepKeeper(keeper, event, POLICY);
     keeper = next;
@@ -103,47 +88,10 @@ const LEADER = `
   1010  written    → won`;
 
 const SCRIPTS: Readonly<Record<string, string>> = {
-  'a standby takes a record that has stood for a whole ttl since it was first seen': `
-    0       seek        → read
-    40      saw theirs  → sees
-    2540    due         → read
-    2550    saw theirs
-    12000   due         → read
-    12010   saw theirs-asked
-    15114.5 due         → read
-    15114.6 saw theirs-asked
-    15115   due         → take`,
-  'a free record is taken at once; one that was left for another only after some looks': `
-    0     seek                → read
-    0     saw left-for-third  → sees
-    4999  due                 → read
-    4999  saw left-for-third
-    5000  due                 → take`,
-  'its own record is taken back at once': `
-    0 seek          → read
-    0 saw my-old    → sees, take`,
-  'a hint causes one look, once the request under way is answered': `
-    0    seek        → read
-    0    hint
-    1    saw theirs  → sees, read
-    2    saw theirs
-    3    hint        → read
-    4    saw theirs`,
   'the hint of our own write is none': `
     ${LEADER}
     1100 hint
     2000 hint  → read`,
-  'an engine out of reach is asked at a standby’s pace, and told of once': `
-    0    seek    → read
-    10   failed  → unreachable
-    2499 due
-    2500 due     → read
-    2510 failed
-    5000 due     → read
-    5010 saw theirs → reachable, sees`,
-  'an engine that turns the first look down for good ends it': `
-    0  seek             → read
-    10 failed for-good  → refused`,
   'an engine that turns writes down for no reason is not asked again and again': `
     0 seek      → read
     0 saw free  → sees, take

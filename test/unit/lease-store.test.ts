@@ -1,7 +1,7 @@
 /** What all engines of a lease share (src/lease/store.ts), over an engine that does as the test wants. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { formatRecord, type LeaseRecord } from '../../src/lease/record.ts';
+import type { LeaseRecord } from '../../src/lease/record.ts';
 import {
   createStore,
   type Engine,
@@ -49,26 +49,6 @@ for (const [error, kind, words] of [
     if (found instanceof LeaseIoError) assert.equal(found.maybeApplied, kind === 'unclear');
   });
 
-test('a limit is one, also where the engine does not heed it', async () => {
-  const told: boolean[] = [];
-  const store = storeOf({
-    read(signal) {
-      signal.addEventListener('abort', () => told.push(true));
-      return NEVER();
-    },
-  });
-  await assert.rejects(store.read(10), /no answer within 10 ms/);
-  assert.deepEqual(told, [true]);
-});
-
-test('the end rejects what is under way and what comes later', async () => {
-  const store = storeOf({});
-  const call = assert.rejects(store.cas(null, REC, 60_000), { maybeApplied: true });
-  await store.close();
-  await call;
-  await assert.rejects(store.cas(null, REC, 60_000), { maybeApplied: false });
-});
-
 interface Watch {
   readonly changed: () => void;
   readonly signal: AbortSignal;
@@ -115,35 +95,10 @@ for (const end of ['stop', 'close'] as const)
     assert.equal(watches.length, 1);
   });
 
-test('a watch that ends is replaced within a second, as is one that is not established in time', async (t) => {
-  const { watches, pass } = watched(t, ({ changed }, number) => {
-    if (number === 1) changed();
-  });
-  await pass(5_000);
-  watches[0]!.end();
-  await pass(1_000);
-  assert.equal(watches.length, 2);
-  await pass(2_200);
-  assert.deepEqual([watches[1]!.signal.aborted, watches.length], [true, 3]);
-});
-
 test('a watch that does not come up is tried ever less often', async (t) => {
   const { watches, pass } = watched(t, ({ end }) => end());
   await pass(7_500);
   assert.equal(watches.length, 4, 'after 1, 2 and 4 seconds');
   await pass(600_000);
   assert.ok(watches.length <= 17, `${watches.length}`);
-});
-
-test('what stands in the place of the record and is none is told, cut short, in a conflict too', async () => {
-  const text = `a secret note ${'x'.repeat(100)}`;
-  const store = storeOf({
-    read: async () => ({ rev: '1', text }),
-    cas: async () => ({ current: { rev: '2', text: formatRecord(REC) } }),
-  });
-  await assert.rejects(
-    store.read(1_000),
-    /the key holds something that singlepoll did not write: "a … note x+…"; remove it/,
-  );
-  assert.deepEqual(await store.cas('1', REC, 1_000), { ok: false, current: { rev: '2', rec: REC } });
 });

@@ -95,33 +95,6 @@ function open(t: TestContext, engine: MemoryEngine, id: string, traits: Traits =
   };
 }
 
-test('an engine that is away: lost at the stop point, killed when the grace is over, won again when it is back', async (t) => {
-  const engine = new MemoryEngine();
-  const { lease, won, event, events, lines } = open(t, engine, 'a');
-  await won();
-  const epoch = lease.epoch()!;
-  engine.trouble = 'refuses';
-  await until('the loss to be foreseen', () => lease.problem() !== null);
-  assert.match(lease.problem()!.message, /connection refused.*polling ends in/);
-  const { lost, reason } = await event('unleased');
-  assert.deepEqual([lost, lease.valid()], [true, false]);
-  assert.match(reason, /ran out/);
-  await event('kill-due');
-  assert.deepEqual(
-    events.map(({ kind }) => kind),
-    ['unleased', 'kill-due'],
-  );
-  lease.release();
-  const again = won();
-  engine.trouble = null;
-  await again;
-  assert.ok(lease.epoch()! > epoch);
-  assert.deepEqual(
-    lines.filter((text) => /out of reach|answers again/.test(text)).map((text) => text.slice(0, 14)),
-    ['test is out of', 'test answers a'],
-  );
-});
-
 test('blocked: an engine that denies the first look; another holder where nobody wants to wait', async (t) => {
   const engine = new MemoryEngine();
   engine.trouble = 'denies';

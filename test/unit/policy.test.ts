@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stray } from '../../src/strays/finder.ts';
-import { COMEBACK_WINDOW_MS, judge, livesOf, remember, type StoppedStray } from '../../src/strays/policy.ts';
-import type { Grade } from '../../src/strays/process.ts';
+import { COMEBACK_WINDOW_MS, judge, livesOf, type StoppedStray } from '../../src/strays/policy.ts';
 
 function stray(pid: number, more: Partial<Stray> = {}): Stray {
   return {
@@ -33,17 +32,6 @@ function verdict(strays: readonly Stray[], stopped: readonly StoppedStray[] = []
   if (ending) return `${ending.code} ${ending.reason} → ${ending.hint}`;
   return it.strays.length > 0 ? 'stop' : 'free';
 }
-
-test('only own, proven and declared strays are stopped', () => {
-  const grades: readonly Grade[] = ['own', 'proven', 'declared', 'likely', 'hint'];
-  const all = grades.map((grade, index) => stray(10 + index, { grade }));
-  assert.deepEqual(
-    judge(all, [], 0, ALONE).strays.map(({ pid }) => pid),
-    [10, 11, 12],
-  );
-  assert.equal(verdict(all.slice(3)), 'free');
-  assert.equal(verdict([]), 'free');
-});
 
 test('what a service manager keeps alive ends it with 75, the manager and its command named', () => {
   const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
@@ -82,27 +70,6 @@ test('started again by nobody who can be seen: at the third life within a minute
   assert.equal(verdict([stray(12, { command: 'python3 new.py' })], two, 40_000), 'stop');
 });
 
-test('the processes of one stray are one life, and so are copies that were stopped together', () => {
-  const workers = [10, 11, 12].map((pid) => stray(pid));
-  const stopped = livesOf(workers, workers, 0);
-  assert.equal(stopped.length, 1);
-  assert.equal(verdict([stray(20)], stopped, 1_000), 'stop');
-});
-
-test('a copy that was there all the time has not come back, whoever started both', () => {
-  const both = [stray(10, { parent: shell }), stray(11, { parent: shell, grade: 'likely' })];
-  const stopped = livesOf(both.slice(0, 1), both, 0);
-  assert.equal(verdict([stray(11, { parent: shell })], stopped, 1_000), 'stop');
-  // The same pid, but somebody else.
-  assert.match(verdict([stray(11, { parent: shell, startId: 'later' })], stopped, 1_000), /^75 /);
-});
-
-test('an own leftover does not count as coming back: whoever started it is dead', () => {
-  const own = [10, 11, 12, 13].map((pid) => stray(pid, { grade: 'own' }));
-  const stopped = own.flatMap((it, index) => livesOf([it], [it], index));
-  assert.equal(verdict([stray(14, { grade: 'own' })], stopped, 10), 'stop');
-});
-
 test("a living supervisor's worker is named and not touched; with a lease that one decides", () => {
   const worker = stray(10, { grade: 'likely', supervisor: { pid: 9 } });
   assert.match(verdict([worker, stray(11)]), /^75 .*pid 9, with worker pid 10.*kill 9 /);
@@ -113,30 +80,4 @@ test('one that polls another bot as well ends it with 75, unless that was asked 
   const both = stray(10, { silences: ['42'] });
   assert.match(verdict([both]), /^75 .*polls bot 42 as well.*→ singlepoll reset/);
   assert.deepEqual(judge([both], [], 0, { ...ALONE, silencesOthers: true }).strays, [both]);
-});
-
-test('one that may not be stopped does not hide the others: each reason, and who may be stopped', () => {
-  const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
-  const it = judge([stray(10, { respawner }), stray(11), stray(12, { respawner })], [], 0, ALONE);
-  assert.deepEqual([it.endings.length, it.strays.map(({ pid }) => pid)], [2, [11]]);
-});
-
-test('a copy that ran beside the stopped one, unproven then, has not come back; nor what a copy has forked', () => {
-  const stopped = livesOf([stray(10, { parent: shell })], [stray(10), stray(11)], 1_000);
-  assert.equal(verdict([stray(11, { parent: shell })], stopped, 2_000), 'stop');
-  const tree = [{ pid: 11, startId: 'start of 11', ppid: 1, command: '', cookie: null }];
-  assert.equal(verdict([stray(12, { parent: shell, tree })], stopped, 2_000), 'stop');
-});
-
-test('as long as the one that was asked to end is here, nothing like it has come back', () => {
-  const stopped = livesOf([stray(10, { parent: shell })], [stray(10)], 1_000);
-  assert.equal(verdict([stray(10, { parent: shell }), stray(11, { parent: shell })], stopped, 2_000), 'stop');
-});
-
-test('a process ends once: stopped again, it counts for one life', () => {
-  const once = livesOf([stray(10)], [stray(10)], 0);
-  const again = remember(once, livesOf([stray(10)], [stray(10)], 1_000));
-  assert.equal(again.length, 1);
-  assert.equal(verdict([stray(11)], again, 2_000), 'stop');
-  assert.equal(remember(again, livesOf([stray(11)], [stray(11)], 3_000)).length, 2);
 });

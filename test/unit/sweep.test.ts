@@ -66,23 +66,6 @@ function sweeperOn(
 
 const NEVER = new AbortController().signal;
 
-test('with nobody there the way is free at once, without a promise', () => {
-  const { sweeper, stops } = sweeperOn([]);
-  assert.equal(sweeper.quick(NEVER), null);
-  assert.deepEqual(stops, []);
-});
-
-test('two sweeps at once are one: the same stray is stopped once and counts as one life', async () => {
-  const { sweeper, stops, there } = sweeperOn([stray(10)]);
-  assert.deepEqual(await Promise.all([sweeper.again(NEVER), sweeper.again(NEVER)]), [null, null]);
-  assert.deepEqual(stops, [[10]]);
-  there.push(stray(11));
-  assert.equal(await sweeper.again(NEVER), null, 'the second life is late, not coming back');
-  there.push(stray(12));
-  assert.equal((await sweeper.again(NEVER))?.code, 75);
-  assert.deepEqual(stops, [[10], [11]]);
-});
-
 test('a stray that had left before the first signal was not stopped: no life of it is counted', async () => {
   const { sweeper, lines, there } = sweeperOn([stray(10)], async (strays) =>
     stopOf(strays, strays[0]!.pid === 10 ? [] : undefined),
@@ -95,37 +78,6 @@ test('a stray that had left before the first signal was not stopped: no life of 
   }
   there.push(stray(13));
   assert.equal((await sweeper.again(NEVER))?.code, 75);
-});
-
-test('aborted, it starts nothing and gives no verdict', async () => {
-  const { sweeper, stops, halt } = sweeperOn([stray(10)]);
-  const under = sweeper.again(NEVER);
-  halt.abort();
-  assert.equal(await under, null);
-  assert.equal(await sweeper.again(NEVER), null);
-  assert.deepEqual(stops, []);
-});
-
-test('beside a worker, one that can’t be stopped shields nobody: the others go, and it is named', async () => {
-  const respawner = { kind: 'pm2', name: 'old', stopCommand: 'pm2 delete old' };
-  const { sweeper, stops, lines } = sweeperOn([{ ...stray(10), respawner }, stray(11)]);
-  const blocked = await sweeper.again(NEVER);
-  assert.match(`${blocked?.reason} → ${blocked?.hint}`, /pid 10.*→ pm2 delete old/);
-  assert.deepEqual(stops, [[11]]);
-  assert.equal(lines.filter((line) => line.includes('kept alive by pm2 (old)')).length, 1);
-});
-
-test('before a later worker only leftovers of our own are stopped; before the first everybody with proof', async () => {
-  const { sweeper, stops, there } = sweeperOn([stray(10), { ...stray(11), grade: 'declared' }]);
-  assert.equal(sweeper.quick(NEVER), null, 'at once');
-  there.push({ ...stray(12), grade: 'own' });
-  assert.equal(await sweeper.quick(NEVER), null);
-  assert.deepEqual(stops, [[12]]);
-  there.push(stray(13));
-  await sweeper.leftovers(NEVER);
-  assert.deepEqual(stops, [[12]]);
-  assert.equal((await sweeper.first(NEVER)).ending, null);
-  assert.deepEqual(stops, [[12], [10, 11, 13]]);
 });
 
 test('connections of a moment ago count only where there were none', async () => {
