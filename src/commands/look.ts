@@ -129,7 +129,7 @@ export async function survey(config: Config, tools = openTools(config, [])) {
     await tools.prover.look();
     return await tools.eyes.finder.look({ worker: null, evidence: tools.prover.evidence() });
   } finally {
-    tools.eyes.inspector.close();
+    tools.eyes.close();
   }
 }
 
@@ -142,7 +142,7 @@ export function openTools(config: Config, ours: readonly number[]) {
     eyes,
     api,
     prover: createProver({
-      ...{ api, eyes, apiRoot: config.apiRoot, botDir: findBotDir(config.botId) },
+      ...{ api, processes: eyes.processes, apiRoot: config.apiRoot, botDir: findBotDir(config.botId) },
       ours: () => ours,
     }),
   };

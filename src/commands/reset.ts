@@ -61,7 +61,9 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       const sweeper = createSweeper({
         ...{ finder, report, signal, stopTimeoutMs: config.stopTimeoutMs, dryRun: false },
         ...{ silencesOthers: true, leased: config.lease !== null },
-        prover: isLeased ? null : createProver({ api, apiRoot, botDir, eyes, ours: () => [] }),
+        prover: isLeased
+          ? null
+          : createProver({ api, apiRoot, botDir, processes: eyes.processes, ours: () => [] }),
       });
       // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
       await clear(config, report, api);
@@ -76,7 +78,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
     }
   } finally {
     api.close();
-    eyes.inspector.close();
+    eyes.close();
     await report.drained(1_000);
   }
 }

@@ -61,11 +61,11 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     return isHidden ? 'unknown' : 'nobody';
   }
 
-  function inodeOf(socket: Socket): string | null {
+  function inodeOf(socket: Socket): number | null {
     const { localPort, remotePort } = socket;
     for (const row of tcpRows(remotePort))
       if (row.localPort === remotePort && row.remotePort === localPort && row.remote === '127.0.0.1')
-        return row.inode === '0' ? null : row.inode;
+        return row.inode === 0 ? null : row.inode;
     return null;
   }
 

@@ -1,17 +1,15 @@
 /**
- * Looks at the names of a lock: which process has bound each, and what it can prove. The verdict on a name counts only if the
- * same socket was bound to it before and after the question, since a name may change hands at any moment.
+ * Looks at the names of a lock: which process has bound each, according to the kernel, and what it can prove. The verdict on a name
+ * counts only if the same socket was bound to it before and after the question, since a name may change hands at any moment.
  */
+import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { pidNamespace, statOf } from '../machine/procfs.ts';
+import { ownerOf, pidNamespace, readLink, readText, statOf } from '../machine/procfs.ts';
+import { ownersOfSockets } from '../machine/tcp-table.ts';
+import { isSinglepoll } from '../strays/bystander.ts';
+import { createInspector } from '../strays/inspector.ts';
+import { readProgram } from '../strays/program.ts';
 import type { Shown } from './election.ts';
-import {
-  type BoundSocket,
-  boundSockets,
-  processesOf,
-  runsSinglepoll,
-  type SocketProcess,
-} from './process.ts';
 import { type Answer, challenge, type LockKey } from './proof.ts';
 
 export interface Holder {
@@ -46,6 +44,8 @@ export interface Verdict {
 const SILENT_MS = 2_000;
 /** How long a holder that is not stopped may take to answer, on a busy machine too. */
 const PATIENCE_MS = 6_000;
+/** Time limit for reading arguments, which may block the reader. */
+const READ_MS = 1_500;
 
 export async function lookAt(key: LockKey, mine: number | null): Promise<readonly Verdict[]> {
   const bound = socketsOf(key.names);
@@ -133,7 +133,8 @@ function isStopped(pid: number | null): boolean {
 async function silent(sockets: readonly BoundSocket[]): Promise<Verdict> {
   const it = await behind(sockets);
   const untold = { startedAt: null, cwd: null, version: null, control: null, answers: false } as const;
-  return { shown: 'silent', holder: { ...untold, ...(it ? await known(it) : UNSEEN) } };
+  const seen = it && { ...it, runsSinglepoll: await runsSinglepoll(it.pid) };
+  return { shown: 'silent', holder: { ...untold, ...(seen ?? UNSEEN) } };
 }
 
 /** Of a process that the kernel does not show to this user. */
@@ -145,6 +146,80 @@ async function behind(sockets: readonly BoundSocket[]): Promise<SocketProcess | 
   return found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0] ?? null;
 }
 
-export async function known({ pid, uid, comm, startId, elsewhere }: SocketProcess) {
-  return { pid, uid, comm, startId, elsewhere, runsSinglepoll: await runsSinglepoll(pid) };
+export interface SocketProcess {
+  readonly pid: number;
+  readonly uid: number;
+  /** Field 22 of its /proc/PID/stat. Together with the pid it identifies one process for ever. */
+  readonly startId: string;
+  readonly innerPid: number;
+  readonly pidNamespace: string | null;
+  readonly elsewhere: boolean;
+  readonly comm: string;
+}
+
+/** The processes that have each socket open. Sockets without a process that this user may see are left out. */
+export async function processesOf(
+  inodes: readonly number[],
+  hintPids: readonly number[] = [],
+): Promise<Map<number, SocketProcess[]>> {
+  if (inodes.length === 0) return new Map();
+  const owners = await ownersOfSockets(inodes, hintPids);
+  const found = new Map<number, SocketProcess[]>();
+  for (const [inode, pids] of owners) {
+    const processes = pids.map(processOf).filter((it) => it !== null);
+    if (processes.length > 0) found.set(inode, processes);
+  }
+  return found;
+}
+
+/** Null: the process has gone. All but the namespace can be read of other users' processes, too. */
+export function processOf(pid: number): SocketProcess | null {
+  const stat = statOf(pid);
+  if (!stat) return null;
+  const namespace = readLink(`/proc/${pid}/ns/pid`);
+  const inner = /^NSpid:.*?(\d+)$/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1];
+  return {
+    pid,
+    uid: ownerOf(`/proc/${pid}`),
+    startId: stat.startId,
+    innerPid: Number(inner ?? pid),
+    pidNamespace: namespace,
+    elsewhere: namespace !== null && namespace !== pidNamespace(),
+    comm: stat.comm,
+  };
+}
+
+export async function runsSinglepoll(pid: number): Promise<boolean | null> {
+  const nothing = { token: null, botId: '', patterns: [], projectDir: '/' };
+  const inspector = createInspector({ ...nothing, scope: 'any' });
+  const it = (await inspector.inspect([pid], READ_MS)).seen.get(pid);
+  inspector.close();
+  return it ? isSinglepoll(readProgram(it.argv)) : null;
+}
+
+export interface BoundSocket {
+  readonly inode: number;
+  /** False: bind(2) was called, listen(2) was not. */
+  readonly listening: boolean;
+  /** The kernel shows every zero byte as @, so that two abstract names may look alike. */
+  readonly path: string;
+}
+
+// Num: RefCount Protocol Flags Type St Inode Path.
+const ROW = /^[0-9a-f]+: \S+ \S+ ([0-9A-F]+) 0001 (\S+) +(\d+) (.+)$/;
+/** __SO_ACCEPTCON: listen(2) was called. */
+const ACCEPTS = 0x10000;
+const UNCONNECTED = '01';
+
+/** Sockets whose path `wanted` accepts. Accepted connections, which carry the path of their listener, are left out. */
+export function boundSockets(wanted: (path: string) => boolean): BoundSocket[] {
+  const found: BoundSocket[] = [];
+  // A name may hold any bytes; latin1 makes one character of each.
+  for (const line of readFileSync('/proc/net/unix', 'latin1').split('\n')) {
+    const [, flags, state, inode, path] = ROW.exec(line) ?? [];
+    if (path === undefined || state !== UNCONNECTED || !wanted(path)) continue;
+    const listening = (Number.parseInt(flags!, 16) & ACCEPTS) !== 0;
+    found.push({ inode: Number(inode), listening, path });
+  }
+  return found;
 }

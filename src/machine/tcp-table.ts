@@ -5,6 +5,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { endianness } from 'node:os';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { shortAddress } from '../strays/sockets.ts';
 import { hasProcfs, listPids, readLink, readText } from './procfs.ts';
 
@@ -14,7 +15,8 @@ export interface TcpRow {
   readonly remotePort: number;
   /** Two hex digits: 01 established, 0A listening. */
   readonly state: string;
-  readonly inode: string;
+  /** 0: no process has it any more. */
+  readonly inode: number;
 }
 
 const LITTLE = endianness() === 'LE';
@@ -34,7 +36,7 @@ export function* tcpRows(port?: number): Generator<TcpRow> {
         remote: addressOfHex(address),
         remotePort: portOf(port),
         state: state!,
-        inode,
+        inode: Number(inode),
       };
     }
   }
@@ -55,19 +57,45 @@ export function addressOfHex(hex: string, little = LITTLE): string {
 }
 
 /** Inodes of the sockets that a process has open; none if it has ended; null: we may not see them. */
-export function socketInodes(pid: number): string[] | null {
+export function socketInodes(pid: number): number[] | null {
   let names: string[];
   try {
     names = readdirSync(`/proc/${pid}/fd`);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EACCES' ? null : [];
   }
-  const inodes: string[] = [];
+  const inodes: number[] = [];
   for (const name of names) {
     const target = readLink(`/proc/${pid}/fd/${name}`);
-    if (target?.startsWith('socket:[')) inodes.push(target.slice(8, -1));
+    if (target?.startsWith('socket:[')) inodes.push(Number(target.slice(8, -1)));
   }
   return inodes;
+}
+
+/** How long other events may have to wait for their turn. */
+const TURN_MS = 10;
+
+/**
+ * Maps each inode to the pids that have this socket open (several processes may share one). Looks at `hints` first, and at the
+ * other processes only if a socket is still missing. Descriptors, unlike arguments, never block their reader.
+ */
+export async function ownersOfSockets(inodes: readonly number[], hints: readonly number[] = []) {
+  const owners = new Map<number, number[]>();
+  const wanted = new Set(inodes);
+  let turnMs = performance.now();
+  const look = async (pids: readonly number[]) => {
+    for (const pid of pids) {
+      for (const inode of new Set(socketInodes(pid)))
+        if (wanted.has(inode)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
+      if (performance.now() - turnMs < TURN_MS) continue;
+      await nextTurn();
+      turnMs = performance.now();
+    }
+  };
+  await look(hints);
+  if (inodes.some((inode) => !owners.has(inode)))
+    await look(listPids().filter((pid) => !hints.includes(pid)));
+  return owners;
 }
 
 /** Pid of the process that listens at this port; null: there is none, or the system does not tell. */

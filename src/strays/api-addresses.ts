@@ -101,13 +101,13 @@ export async function pollSign(
 ): Promise<PollSign | null> {
   const sockets = await listSockets({ remotePort: port });
   const owners = new Map(pids.flatMap((pid) => (socketInodes(pid) ?? []).map((inode) => [inode, pid])));
-  const theirs = sockets?.filter((it) => owners.has(String(it.inode)) && has(addressOf(it.remote)));
+  const theirs = sockets?.filter((it) => owners.has(it.inode) && has(addressOf(it.remote)));
   const waiting = theirs?.find(awaitsAnswer);
   const quiet = isProxy ? undefined : theirs?.find(isQuiet);
   const found = theirs
     ? (waiting ?? quiet ?? (isProxy ? undefined : theirs[0]))
     : [...tcpRows()].find((it) => owners.has(it.inode) && it.remotePort === port && has(it.remote));
-  const pid = found && owners.get(String(found.inode));
+  const pid = found && owners.get(found.inode);
   const kind = waiting ? 'waits' : quiet ? 'quiet' : theirs ? 'calls' : 'connected';
   return pid === undefined ? null : { kind, pid };
 }

@@ -10,7 +10,7 @@ import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { StrayEntry } from '../supervisor/status.ts';
 import { type Evidence, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
-import { createInspector, type Inspector, type Sought } from './inspector.ts';
+import { createInspector, type Sought } from './inspector.ts';
 import type { Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes } from './processes.ts';
 import { psHands, psProcesses } from './ps.ts';
@@ -96,9 +96,9 @@ interface Instruments {
 
 /** Everything that looks at this machine for one bot. */
 export interface Eyes {
-  readonly inspector: Inspector;
   readonly processes: Processes;
   readonly finder: StrayFinder;
+  close(): void;
 }
 
 export function eyesFor({ token, botId, stray, strayScope, cwd }: Config): Eyes {
@@ -114,11 +114,14 @@ export function openEyes(sought: Sought, procfs = hasProcfs()): Eyes {
     processes,
     hands: procfs ? linuxHands : psHands,
     async findRespawner(stray, { procs }) {
+      if (!procfs) return null;
+      // Loaded only when a stray was found.
+      const { findManager, linuxEdges } = await import('./managers.ts');
       const above = ancestorsOf(procs, stray.pid).flatMap((pid) => procs.get(pid) ?? []);
-      return procfs ? await inspector.manager([stray, ...above]) : null;
+      return await findManager([stray, ...above], linuxEdges());
     },
   });
-  return { inspector, processes, finder };
+  return { processes, finder, close: inspector.close };
 }
 
 export function createStrayFinder(botId: string, instruments: Instruments): StrayFinder {

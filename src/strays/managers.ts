@@ -198,15 +198,15 @@ interface Pm2App {
 
 /** The daemon is asked only if it runs and has its socket, as `pm2` would start one otherwise. */
 async function pm2({ manager, child }: Found, search: Search): Promise<Verdict> {
-  const { edges } = search;
   const account = accountOf(search, manager.uid);
   const home = /God Daemon \((.+)\)$/.exec(manager.argv.join(' '))?.[1] ?? markOf(search, 'PM2_HOME');
   const step = (...words: string[]) => ({
     words: ['pm2', ...words],
     ...(home === null ? {} : { env: { PM2_HOME: home } }),
   });
-  const files = home === null ? [] : edges.listFolder(home);
-  const list = files.includes('rpc.sock') ? parseList<Pm2App>(await ask(search, step('jlist'), account)) : [];
+  // A folder of another user may be on a file system that hangs, so another program looks into it.
+  const files = home === null ? '' : ((await ask(search, { words: ['ls', home] })) ?? '');
+  const list = /^rpc\.sock$/m.test(files) ? parseList<Pm2App>(await ask(search, step('jlist'), account)) : [];
   const id = markOf(search, 'pm_id');
   const app = list.find(({ pid }) => pid === child.pid) ?? list.find(({ pm_id }) => String(pm_id) === id);
   const { autorestart, cron_restart } = app?.pm2_env ?? {};
@@ -217,7 +217,7 @@ async function pm2({ manager, child }: Found, search: Search): Promise<Verdict> 
   const number = app?.pm_id === undefined ? id : String(app.pm_id);
   // By default PM2 names an app after its script without the extension.
   const target = isOdd && number !== null ? number : (name ?? programOf(child).replace(/\.\w{2,3}$/, ''));
-  const save = files.length === 0 || files.includes('dump.pm2') ? [step('save', '--force')] : [];
+  const save = files === '' || /^dump\.pm2$/m.test(files) ? [step('save', '--force')] : [];
   return { kind: 'pm2', name: name ?? target, steps: [step('delete', target), ...save], account };
 }
 

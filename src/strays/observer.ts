@@ -4,11 +4,11 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { listPids, readLink, statOf } from '../machine/procfs.ts';
-import { socketInodes } from '../machine/tcp-table.ts';
+import { ownersOfSockets, socketInodes } from '../machine/tcp-table.ts';
 import type { ApiAddresses } from './api-addresses.ts';
-import type { Eyes } from './finder.ts';
 import { commandKey } from './grade.ts';
 import type { Proc, Snapshot } from './process.ts';
+import type { Processes } from './processes.ts';
 import {
   type Counters,
   endOfWindows,
@@ -63,7 +63,7 @@ export interface ObserverOptions {
   readonly addresses: ApiAddresses;
   /** Further pids whose connections are not a stranger's: the worker's tree. */
   readonly ours: () => readonly number[];
-  readonly eyes: Eyes;
+  readonly processes: Processes;
 }
 
 const DENSE_MS = 8;
@@ -94,9 +94,9 @@ interface Around {
 }
 
 /** Lists all connections to the API root but ours. Null: ss does not work here. */
-export async function lookAround({ addresses, ours, eyes }: ObserverOptions): Promise<Around | null> {
+export async function lookAround({ addresses, ours, processes }: ObserverOptions): Promise<Around | null> {
   // Our own sockets are left out first, so that one listing is enough if no other process is connected.
-  const own = new Set(socketInodes(process.pid)?.map(Number));
+  const own = new Set(socketInodes(process.pid));
   const found = await Promise.all(
     namespaces().map(async ({ name, namespace }) => {
       const sockets = await listSockets({ remotePort: addresses.port, namespace });
@@ -112,8 +112,8 @@ export async function lookAround({ addresses, ours, eyes }: ObserverOptions): Pr
   if (found.some(({ place, isBlind }) => isBlind && place.namespace === undefined)) return null;
   const listed = found.flatMap(({ place, clients }) => clients.map((socket) => ({ place, socket })));
   if (listed.length === 0) return { clients: [], places: [] };
-  const owners = await eyes.inspector.ownersOfSockets(listed.map(({ socket }) => socket.inode));
-  const procs = owners.size > 0 ? (await eyes.processes.snapshot()).procs : new Map<number, Proc>();
+  const owners = await ownersOfSockets(listed.map(({ socket }) => socket.inode));
+  const procs = owners.size > 0 ? (await processes.snapshot()).procs : new Map<number, Proc>();
   const mine = new Set([process.pid, ...ours()]);
   const places = new Set<Place>();
   const clients = listed.flatMap(({ place, socket }) => {
@@ -135,7 +135,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const { clients, places } = around;
   if (clients.length === 0) return { clients, poked: async () => {}, stop: () => {} };
   const { port: remotePort } = options.addresses;
-  const accepted = await acceptedBy(around, options);
+  const accepted = await acceptedBy(around);
   const localPorts = [...new Set([...accepted.values()].flat().map((it) => it.localPort))];
   const gone = new Map<string, { readonly atMs: number; readonly counters: Counters }>();
   const missingSince = new Map<string, number>();
@@ -244,14 +244,14 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 }
 
 /** Maps a client's pid to the connections that it has accepted. A client that passes our 409 on to one of them is a relay. */
-async function acceptedBy({ clients, places }: Around, { eyes }: ObserverOptions) {
+async function acceptedBy({ clients, places }: Around) {
   const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
   const found = new Map<number, { readonly key: string; readonly localPort: number }[]>();
   for (const place of places) {
     const all = pids.size === 0 ? null : await listSockets({ namespace: place.namespace });
     const sockets = (all ?? []).filter((it) => place.ports.has(it.localPort));
     if (sockets.length === 0) continue;
-    const owners = await eyes.inspector.ownersOfSockets(sockets.map(({ inode }) => inode));
+    const owners = await ownersOfSockets(sockets.map(({ inode }) => inode));
     for (const socket of sockets)
       for (const pid of owners.get(socket.inode) ?? []) {
         const it = { key: keyOf(place, socket), localPort: socket.localPort };

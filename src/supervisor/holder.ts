@@ -8,7 +8,7 @@ import { findStateDir, isNowhere, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { realPath } from '../files.ts';
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
-import { boundSockets, processesOf, runsSinglepoll } from '../lock/process.ts';
+import { boundSockets, processesOf, runsSinglepoll } from '../lock/look.ts';
 import { userName as nameOfUser, readLink, readText } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';

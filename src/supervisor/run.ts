@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { EXIT } from '../errors.ts';
 import { LOOK_EVERY_MS } from '../gateway/theft.ts';
 import type { LeaseEvent } from '../lease/lease.ts';
-import { oomKills } from '../machine/oom.ts';
+import { oomKills } from '../machine/procfs.ts';
 import type { OutputName } from '../output/last-lines.ts';
 import { createBus, createListeners } from '../output/listeners.ts';
 import type { WorkerOutput } from '../output/report.ts';
@@ -190,7 +190,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       report.line('worker', text, 'warn');
     };
     const port = takenPort(texts, command);
-    if (port !== null) whoHasPort(port, startup.eyes.inspector).then(sayOnce, () => {});
+    if (port !== null) whoHasPort(port, startup.eyes.processes).then(sayOnce, () => {});
     sayOnce(inputWords(texts, config.stdin));
     if (code === 0 && livedMs < AT_ONCE_MS) sayOnce(backgroundQuestion(command));
   }

@@ -6,7 +6,7 @@
 import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { type Holder, type Lock, lockKey } from '../lock/lock.ts';
-import { runsSinglepoll } from '../lock/process.ts';
+import { runsSinglepoll } from '../lock/look.ts';
 import { isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { stopTargets, type Target } from '../strays/stop.ts';

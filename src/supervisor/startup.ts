@@ -68,10 +68,9 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const { polling, dryRun, cwd } = config;
   const command = [...(config.command?.argv ?? [])];
   const eyes = eyesFor(config);
-  teardown.add(() => eyes.inspector.close());
+  teardown.add(() => eyes.close());
   if (polling && !dryRun) {
     // Its process takes longest of all to begin, so it comes first. Who is new by the look for strays is read then.
-    eyes.inspector.start();
     eyes.processes.snapshot().catch(() => {});
   }
   const gatewayModule = config.gateway && !dryRun ? import('../gateway/server.ts') : null;
@@ -94,7 +93,8 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const workerTree = { pids: (): readonly number[] => [] };
   const ours = () => workerTree.pids();
   const { apiRoot } = config;
-  const prover = api && !dryRun ? createProver({ api, apiRoot, botDir, eyes, ours }) : null;
+  const prover =
+    api && !dryRun ? createProver({ api, apiRoot, botDir, processes: eyes.processes, ours }) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, link: request.link ?? null },

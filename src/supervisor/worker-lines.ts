@@ -2,9 +2,9 @@
  * What the lines of a worker say: that it met a 409, and why it ended before it polled, where that can be told: it goes to the background,
  * asks for input, or its port is taken, and by whom.
  */
-import { tcpRows } from '../machine/tcp-table.ts';
+import { ownersOfSockets, tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
-import type { Inspector } from '../strays/inspector.ts';
+import type { Processes } from '../strays/processes.ts';
 
 /** How Node, Python, gunicorn, Flask, Go, Ruby, PHP, Java and Deno say it. */
 const IN_USE =
@@ -43,17 +43,17 @@ export function inputWords(lines: readonly string[], isGiven: boolean): string |
 }
 
 /** A sentence about who listens at the port; null: nobody does any more, or the system does not tell. */
-export async function whoHasPort(port: number, inspector: Inspector): Promise<string | null> {
+export async function whoHasPort(port: number, processes: Processes): Promise<string | null> {
   const rows = [...tcpRows(port)].filter(({ localPort, state }) => localPort === port && state === '0A');
   if (rows.length === 0) return null;
-  const owners = await inspector.ownersOfSockets(rows.map(({ inode }) => Number(inode)));
+  const owners = await ownersOfSockets(rows.map(({ inode }) => inode));
   const [pid] = [...owners.values()].flat();
   if (pid === undefined)
     return `port ${port} is taken by a process that this user may not see: sudo ss -ltnp 'sport = :${port}'`;
   if (pid === process.pid)
     return `port ${port} is taken by singlepoll itself: give --http or the worker another one`;
-  const details = (await inspector.inspect([pid])).seen.get(pid);
-  const command = details ? ` (${plainCommand(details.argv, 80)})` : '';
+  const it = (await processes.snapshot()).procs.get(pid);
+  const command = it ? ` (${plainCommand(it.argv, 80)})` : '';
   return `port ${port} is taken by pid ${pid}${command}: kill ${pid}, or give the worker another port`;
 }
 

@@ -127,7 +127,7 @@ export function eachWithEyes(give: (it: { readonly world: StrayWorld; readonly e
     give({ world, eyes });
   });
   afterEach(() => {
-    eyes.inspector.close();
+    eyes.close();
     return world.close();
   });
   return look;

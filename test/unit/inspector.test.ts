@@ -1,9 +1,8 @@
-/** The child that reads strangers' processes: patterns, owners of sockets, its life. Dead mounts: test/thorough/inspector.test.ts. */
+/** The child that reads strangers' processes: patterns, its life. Dead mounts: test/thorough/inspector.test.ts. */
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
 import { test } from 'node:test';
 import type { Eyes } from '../../src/strays/finder.ts';
-import { eachWithEyes, isAlive, PYTHON, type StrayWorld } from '../support/stray-world.ts';
+import { eachWithEyes, isAlive, type StrayWorld } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
 
 let world: StrayWorld;
@@ -23,27 +22,8 @@ test('a pattern that runs away is given up within 50 ms a process, and said', as
     // On a busy machine 50 ms may pass beside any other process, too.
     assert.ok(snapshot.uninspectable.unmatched >= 1);
   } finally {
-    there.inspector.close();
+    there.close();
   }
-});
-
-test('owners of sockets: named by inode, whoever has it; hints first', async () => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const code = [
-    'import socket,os,sys,time',
-    's=socket.socket(socket.AF_UNIX)',
-    'print(os.fstat(s.fileno()).st_ino,flush=True)',
-    'time.sleep(1000)',
-  ].join('\n');
-  const child = world.start(PYTHON, ['-c', code], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const line = await new Promise<Buffer>((done) => child.stdout!.once('data', done));
-  const inode = Number(line.toString());
-  for (const hintPids of [undefined, [child.pid], [process.pid]]) {
-    const owners = await eyes.inspector.ownersOfSockets([inode], hintPids);
-    assert.deepEqual([...owners], [[inode, [child.pid]]]);
-  }
-  server.close();
 });
 
 test('the child has a session of its own, no token in sight, and ends with us', async () => {

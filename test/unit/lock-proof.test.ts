@@ -4,8 +4,7 @@ import { randomBytes } from 'node:crypto';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { claimLock, lockHolder, lockKey } from '../../src/lock/lock.ts';
-import { lookAt } from '../../src/lock/look.ts';
-import { processOf } from '../../src/lock/process.ts';
+import { lookAt, processOf } from '../../src/lock/look.ts';
 import { type Answer, addressOf, answerTo, challenge } from '../../src/lock/proof.ts';
 import { pidNamespace } from '../../src/machine/procfs.ts';
 

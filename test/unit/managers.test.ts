@@ -51,10 +51,16 @@ async function search(machine: PaperMachine) {
   const asked: string[] = [];
   const text = (path = '/user.slice/user-0.slice/session-1.scope') =>
     path.includes(':') ? path : `0::${path}\n`;
+  const listFolder = (folder: string) =>
+    Object.keys(machine.files ?? {})
+      .filter((path) => path.startsWith(`${folder}/`))
+      .map((path) => path.slice(folder.length + 1));
   const found = await findManager(line.reverse(), {
     ownUid: machine.ownUid ?? 0,
     async run(command, args) {
       const words = [command, ...args].join(' ');
+      const [folder = ''] = args;
+      if (command === 'ls') return { code: 0, stdout: listFolder(folder).join('\n') };
       asked.push(words);
       const stdout = machine.tools?.[words];
       return { code: stdout === undefined ? null : 0, stdout: stdout ?? '' };
@@ -63,10 +69,7 @@ async function search(machine: PaperMachine) {
       if (path === '/proc/self/cgroup') return text(machine.ownCgroup);
       return path.endsWith('/cgroup') ? text(machine.cgroup) : (machine.files?.[path] ?? null);
     },
-    listFolder: (folder) =>
-      Object.keys(machine.files ?? {})
-        .filter((path) => path.startsWith(`${folder}/`))
-        .map((path) => path.slice(folder.length + 1)),
+    listFolder,
     nameOf: (uid) => (uid === 1000 ? 'alice' : String(uid)),
   });
   return { found, asked };

@@ -1,11 +1,13 @@
 /** The kernel's table of TCP sockets: addresses decoded, and a real connection found under its inode. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
-import { addressOfHex, socketInodes, tcpRows } from '../../src/machine/tcp-table.ts';
+import { addressOfHex, ownersOfSockets, socketInodes, tcpRows } from '../../src/machine/tcp-table.ts';
 import { awaitsAnswer as isHeld } from '../../src/strays/api-addresses.ts';
 import type { TcpSocket } from '../../src/strays/sockets.ts';
+import { PYTHON } from '../support/stray-world.ts';
 
 for (const [hex, little, address] of [
   ['6EA69A95', true, '149.154.166.110'],
@@ -39,6 +41,17 @@ for (const host of ['127.0.0.1', '::1']) {
     assert.ok(socketInodes(process.pid)?.includes(rows[0]!.inode));
   });
 }
+
+test('owners of sockets: named by inode, whoever has it; hints first', async (t) => {
+  const code =
+    'import socket,os,time;s=socket.socket(socket.AF_UNIX);print(os.fstat(s.fileno()).st_ino,flush=True);time.sleep(1000)';
+  const child = spawn(PYTHON, ['-c', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  const inode = Number(line.toString());
+  for (const hints of [undefined, [child.pid!], [process.pid]])
+    assert.deepEqual([...(await ownersOfSockets([inode], hints))], [[inode, [child.pid]]]);
+});
 
 test('a request is held: the last thing that happened was a send, three seconds ago', () => {
   const socket = (some: Partial<TcpSocket>): TcpSocket => ({
