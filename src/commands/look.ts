@@ -142,7 +142,7 @@ export function openTools(config: Config, ours: readonly number[]) {
     eyes,
     api,
     prover: createProver({
-      ...{ api, processes: eyes.processes, apiRoot: config.apiRoot, botDir: findBotDir(config.botId) },
+      ...{ api, processes: eyes.processes, apiRoot: config.apiRoot },
       ours: () => ours,
     }),
   };

@@ -53,7 +53,6 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       await dryRun({ config, api, report, finder, signal, ending: true, command });
       return false;
     }
-    const botDir = openBotDir(config.botId);
     const lock = await seizeLock(config, report, again !== null);
     try {
       // Whoever holds the lease polls by right: the poll is not taken from that one.
@@ -61,9 +60,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       const sweeper = createSweeper({
         ...{ finder, report, signal, stopTimeoutMs: config.stopTimeoutMs, dryRun: false },
         ...{ silencesOthers: true, leased: config.lease !== null },
-        prover: isLeased
-          ? null
-          : createProver({ api, apiRoot, botDir, processes: eyes.processes, ours: () => [] }),
+        prover: isLeased ? null : createProver({ api, apiRoot, processes: eyes.processes, ours: () => [] }),
       });
       // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
       await clear(config, report, api);

@@ -1,9 +1,5 @@
-/**
- * The addresses and the port of the API root, or of the proxy in front of it, and whether a process waits for an answer from
- * there. A poller may still be connected to an older address of the same name, so those of the last day are kept in a file.
- */
+/** The addresses and the port of the API root, or of the proxy in front of it, and whether a process waits for an answer from there. */
 import { lookup } from 'node:dns/promises';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
@@ -19,26 +15,23 @@ export interface ApiAddresses {
   has(address: string): boolean;
 }
 
-const DAY_MS = 24 * 3600 * 1000;
 const RESOLVE_WAIT_MS = 2_000;
-const REMEMBERED_MAX = 64;
 
-/** `file` keeps older addresses; null: none. Never throws: if the resolver fails, only the kept addresses are known. */
-export async function findApiAddresses(apiRoot: string, file: string | null): Promise<ApiAddresses> {
+/** Never throws: if the resolver fails, no address is known. */
+export async function findApiAddresses(apiRoot: string): Promise<ApiAddresses> {
   const root = new URL(apiRoot);
   const proxy = proxyOf(root, process.env);
   const target = proxy ? new URL(proxy) : root;
   const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80));
   const host = target.hostname.replace(/^\[|\]$/g, '');
   const found = new Set<string>(await resolve(host));
-  const remembered = file && shortAddress(host) === null ? remember(file, `${host}:${port}`, found) : found;
   const local = localAddresses();
   const isHere = [...found].some((address) => isLoopback(address) || local.has(address));
   return {
     port,
     isProxy: proxy !== null,
     // A server on this machine can be reached at each of its addresses.
-    has: (address) => remembered.has(address) || (isHere && (isLoopback(address) || local.has(address))),
+    has: (address) => found.has(address) || (isHere && (isLoopback(address) || local.has(address))),
   };
 }
 
@@ -49,29 +42,6 @@ async function resolve(host: string): Promise<string[]> {
   const answer = lookup(host, { all: true }).catch(() => []);
   const found = await Promise.race([answer, pause(RESOLVE_WAIT_MS, [], { ref: false })]);
   return found.flatMap(({ address }) => shortAddress(address) ?? []);
-}
-
-/** Adds the found addresses to the file and drops those older than a day; returns all that are left. */
-function remember(file: string, key: string, found: ReadonlySet<string>): Set<string> {
-  const nowMs = Date.now();
-  const seen: Record<string, number> = {};
-  try {
-    const known = JSON.parse(readFileSync(file, 'utf8'))?.[key] as Record<string, unknown> | undefined;
-    for (const [address, atMs] of Object.entries(known ?? {}).slice(0, REMEMBERED_MAX))
-      if (shortAddress(address) === address && typeof atMs === 'number' && nowMs - atMs < DAY_MS)
-        seen[address] = atMs;
-  } catch {
-    // There is no file yet, or we may not read it.
-  }
-  for (const address of found) seen[address] = nowMs;
-  try {
-    const part = `${file}.${process.pid}`;
-    writeFileSync(part, JSON.stringify({ [key]: seen }), { mode: 0o600 });
-    renameSync(part, file);
-  } catch {
-    // With a full disk only the older addresses are lost.
-  }
-  return new Set(Object.keys(seen));
 }
 
 function localAddresses(): Set<string> {

@@ -5,7 +5,7 @@
  */
 import { bystander, isInteractiveShell } from './bystander.ts';
 import type { Grade, Proc } from './process.ts';
-import { isUntouchable, type Surroundings } from './tree.ts';
+import { isUntouchable, type Surroundings, supervisorOf } from './tree.ts';
 
 /** What the experiment showed: the processes that are connected to the API root, and those that reacted to our poll. */
 export interface Evidence {
@@ -66,7 +66,7 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
     const twin = proven.get(commandKey(one.proc));
     const isSingle = (one.proc.otherBots ?? []).length === 0;
     const shares =
-      twin !== undefined && isSingle && !around.supervised.has(one.proc.pid) && one.proof[0] === HOLDS;
+      twin !== undefined && isSingle && supervisorOf(one.proc.pid, around) === null && one.proof[0] === HOLDS;
     if (!shares || isStopped(one.grade) || bystander(one.proc) !== null) return one;
     return { ...one, grade: 'proven', proof: [HOLDS, `runs the same command as pid ${twin}, which polls`] };
   });
@@ -79,13 +79,13 @@ export function commandKey({ cwd, argv }: Proc): string {
 
 /** Grades one process; null: nothing suggests that it is a stray. */
 function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
-  if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, around)) return null;
   const carried = proc.env?.bot ?? null;
   const holds = holdsToken(proc);
   const seen = facts.reactions.get(proc.pid);
   const match = proc.match ?? null;
   const isLeft = carried === null && facts.leftovers.has(proc.pid);
   if (carried === null && !holds && !seen && !match && !isLeft) return null;
+  if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, around)) return null;
   const kind = bystander(proc);
   if (kind === 'singlepoll') return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
@@ -93,7 +93,7 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   const reaction = isScript || !facts.byChildren?.has(proc.pid) ? seen : undefined;
 
   const others = proc.otherBots ?? [];
-  const supervisor = around.supervised.get(proc.pid) ?? null;
+  const supervisor = supervisorOf(proc.pid, around);
   const traces: string[] = [];
   if (holds) traces.push(HOLDS);
   if (facts.connected.has(proc.pid)) traces.push('connected');

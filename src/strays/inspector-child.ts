@@ -5,8 +5,7 @@
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { FromChild, Sought } from './inspector.ts';
-import { isInProject, matchPatterns } from './match.ts';
-import { createProcReader } from './proc-reader.ts';
+import { createProcReader, isInProject, matchPatterns } from './proc-reader.ts';
 
 function tell(line: FromChild): void {
   // Written synchronously, so that the last line shows how far the child came.

@@ -3,7 +3,6 @@
  * sees which connection loses its poll to it. Decides when to ask, how long to hold the poll, and when enough is known, but not
  * which process is stopped. Its polls confirm no update, as they have neither offset nor allowed_updates. One per run or command.
  */
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
@@ -15,8 +14,6 @@ import { endOfWindows, type Poke } from './reactions.ts';
 interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
   readonly api: BotApi;
   readonly apiRoot: string;
-  /** The bot's state folder, where earlier addresses of the API root are kept; null: there is none. */
-  readonly botDir: string | null;
 }
 
 export type Prover = ReturnType<typeof createProver>;
@@ -98,9 +95,8 @@ export function createProver(options: ProverOptions) {
 
   /** Addresses are resolved once a minute at most, as a hunt looks several times a second. */
   async function around(): Promise<ObserverOptions> {
-    const { apiRoot, botDir } = options;
     if (!resolved || performance.now() - resolved.atMs > RESOLVE_EVERY_MS) {
-      const addresses = await findApiAddresses(apiRoot, botDir && join(botDir, 'api-addresses.json'));
+      const addresses = await findApiAddresses(options.apiRoot);
       resolved = { addresses, atMs: performance.now() };
     }
     return { ...options, addresses: resolved.addresses };

@@ -4,8 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import type { Sought } from './inspector.ts';
-import { isBelow, matchPatterns } from './match.ts';
-import { maskTokens, otherBotsIn } from './proc-reader.ts';
+import { isBelow, maskTokens, matchPatterns, otherBotsIn } from './proc-reader.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { type Processes, sumUp } from './processes.ts';
 import { type Hands, linuxHands } from './stop.ts';

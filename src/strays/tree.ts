@@ -22,8 +22,6 @@ export interface Surroundings extends Place, Pick<Snapshot, 'procs'> {
   readonly workerTree: ReadonlySet<number>;
   /** Supervisors, recognized because they started a process with a run id that they do not have themselves. */
   readonly supervisors: ReadonlySet<number>;
-  /** Pid → the nearest living supervisor above it that is not this one. */
-  readonly supervised: ReadonlyMap<number, number>;
   readonly children: ReadonlyMap<number, readonly Proc[]>;
 }
 
@@ -83,35 +81,22 @@ export function surroundings({ procs }: Pick<Snapshot, 'procs'>, place: Place): 
     // Pid 1 inherits orphans, so it is not taken for a supervisor.
     if (parent && parent.pid > 1 && parent.env && parent.env.run !== run) supervisors.add(parent.pid);
   }
-  const supervised = supervisedBy(procs, place.selfPid, supervisors);
-  return { ...place, procs, ancestors, workerTree, supervisors, supervised, children };
+  return { ...place, procs, ancestors, workerTree, supervisors, children };
 }
 
-const NAME = 'singlepoll';
-
-/** Pid 1 does not count, as all orphans end there, even if it is a singlepoll (in a container). */
-function supervisedBy(
-  procs: Snapshot['procs'],
-  selfPid: number,
-  supervisors: ReadonlySet<number>,
-): Map<number, number> {
-  const found = new Map<number, number>();
-  const isOne = ({ pid, state, argv, comm }: Proc) =>
-    pid > 1 &&
-    pid !== selfPid &&
-    state !== 'Z' &&
-    (supervisors.has(pid) ||
-      // Of thousands of command lines only these are worth parsing.
-      ((comm.includes(NAME) || argv.some((word) => word.includes(NAME))) &&
-        isSinglepoll(readProgram(argv, comm))));
-  const ones = new Set([...procs.values()].filter(isOne).map(({ pid }) => pid));
-  if (ones.size === 0) return found;
-  for (const { pid } of procs.values()) {
+/**
+ * The nearest living supervisor above a process that is not this one. Pid 1 does not count, as all orphans end there, even if it is
+ * a singlepoll (in a container).
+ */
+export function supervisorOf(pid: number, { procs, selfPid, supervisors }: Surroundings): number | null {
+  for (const above of ancestorsOf(procs, pid)) {
     // Our own descendants belong to no other supervisor, although a `start -d` that waits for us may be above us.
-    const above = ancestorsOf(procs, pid).find((it) => it === selfPid || ones.has(it));
-    if (above !== undefined && above !== selfPid) found.set(pid, above);
+    if (above === selfPid || above === 1) return null;
+    const it = procs.get(above);
+    if (it && it.state !== 'Z' && (supervisors.has(above) || isSinglepoll(readProgram(it.argv, it.comm))))
+      return above;
   }
-  return found;
+  return null;
 }
 
 /**

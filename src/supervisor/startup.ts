@@ -93,8 +93,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const workerTree = { pids: (): readonly number[] => [] };
   const ours = () => workerTree.pids();
   const { apiRoot } = config;
-  const prover =
-    api && !dryRun ? createProver({ api, apiRoot, botDir, processes: eyes.processes, ours }) : null;
+  const prover = api && !dryRun ? createProver({ api, apiRoot, processes: eyes.processes, ours }) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, link: request.link ?? null },

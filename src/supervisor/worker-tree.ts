@@ -89,10 +89,9 @@ export function createWorkerTree(
       const { apiRoot } = options;
       if (apiRoot === null) return null;
       const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
-      const look = (root: string) => findApiAddresses(root, null);
-      const sign = await pollSign(await look(apiRoot), pids);
+      const sign = await pollSign(await findApiAddresses(apiRoot), pids);
       if (sign || new URL(apiRoot).hostname === BOT_API_HOST) return sign && { ...sign, isElsewhere: false };
-      telegram ??= look(`https://${BOT_API_HOST}`);
+      telegram ??= findApiAddresses(`https://${BOT_API_HOST}`);
       const other = await pollSign(await telegram, pids);
       return other && { ...other, isElsewhere: true };
     },

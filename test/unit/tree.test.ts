@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Proc, Snapshot } from '../../src/strays/process.ts';
-import { gather, type Place, surroundings, treeTop } from '../../src/strays/tree.ts';
+import { gather, type Place, supervisorOf, surroundings, treeTop } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const PLACE: Place = { botId: '111111', selfPid: 50, worker: null };
@@ -205,6 +205,6 @@ test('what stands below us belongs to no other supervisor, also while `start -d`
     proc(60, 1, 'node /usr/bin/singlepoll start'),
     proc(61, 60, 'node bot.js'),
   );
-  const { supervised } = surroundings(list, PLACE);
-  assert.deepEqual([supervised.get(51), supervised.get(61)], [undefined, 60]);
+  const around = surroundings(list, PLACE);
+  assert.deepEqual([supervisorOf(51, around), supervisorOf(61, around)], [null, 60]);
 });
