@@ -5,7 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import { aliveStat, argvOf, listPids } from '../machine/procfs.ts';
-import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
+import { socketInodes, tcpRows } from '../machine/sockets.ts';
 import { plainCommand } from '../output/plain.ts';
 
 /** One connection of a process of the worker. */

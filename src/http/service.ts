@@ -7,7 +7,7 @@ import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { argvOf } from '../machine/procfs.ts';
-import { portHolder } from '../machine/tcp-table.ts';
+import { portHolder } from '../machine/sockets.ts';
 import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';

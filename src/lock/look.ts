@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ownerOf, pidNamespace, readLink, readText, statOf } from '../machine/procfs.ts';
-import { ownersOfSockets } from '../machine/tcp-table.ts';
+import { ownersOfSockets } from '../machine/sockets.ts';
 import { isSinglepoll } from '../strays/bystander.ts';
 import { createInspector } from '../strays/inspector.ts';
 import { readProgram } from '../strays/program.ts';

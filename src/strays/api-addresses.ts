@@ -2,10 +2,16 @@
 import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
+import {
+  addressOf,
+  listSockets,
+  shortAddress,
+  socketInodes,
+  type TcpSocket,
+  tcpRows,
+} from '../machine/sockets.ts';
 import { proxyOf } from '../telegram/http-client.ts';
 import { isHeld } from './reactions.ts';
-import { addressOf, listSockets, shortAddress, type TcpSocket } from './sockets.ts';
 
 export interface ApiAddresses {
   readonly port: number;

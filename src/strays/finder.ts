@@ -12,8 +12,7 @@ import type { StrayEntry } from '../supervisor/status.ts';
 import { type Evidence, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Sought } from './inspector.ts';
 import type { Proc, Respawner, Snapshot } from './process.ts';
-import { createProcesses, type Processes } from './processes.ts';
-import { psHands, psProcesses } from './ps.ts';
+import { createProcesses, type Processes, psHands, psProcesses } from './processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from './stop.ts';
 import {
   ancestorsOf,

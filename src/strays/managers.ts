@@ -113,7 +113,7 @@ export async function findManager(line: readonly Proc[], edges: ManagerEdges): P
     isByHand: session >= 0,
     layers: foreignLayers(cgroupOf(line[0]!.pid), cgroupOf('self')),
   };
-  const verdict = (await nameOnLine(search)) ?? (await nameByCgroup(search));
+  const verdict = await nameKeeper(search, managerAbove(search.line));
   if (typeof verdict === 'string') return null;
   const { kind, name, steps, account = null, remark = '' } = verdict;
   const told = remark === '' ? '' : `   # ${plain(remark, 400)}`;
@@ -132,58 +132,42 @@ function isSession(proc: Proc): boolean {
 const CONTAINER_EDGE =
   /^(?:containerd-shim|docker-containe|conmon|crun|runc|lxc-start|incusd|lxd|systemd-nspawn)/;
 
-/** Null: no ancestor is in the table. */
-async function nameOnLine(search: Search): Promise<Verdict | null> {
-  let child = search.line[0]!;
-  for (const manager of search.line.slice(1)) {
+type Manager = (search: Search) => Promise<Verdict>;
+
+/** The nearest ancestor that is in the table. */
+function managerAbove(line: readonly Proc[]): Manager | null {
+  let child = line[0]!;
+  for (const manager of line.slice(1)) {
     if (CONTAINER_EDGE.test(manager.comm)) return null;
     const { argv, comm } = manager;
     const titles = [[programOf(manager), ...argv.slice(1)].join(' '), argv[0] ?? '', comm];
     const [, name] = MANAGERS.find(([title]) => titles.some((it) => title.test(it))) ?? [];
     const found = { manager, child };
-    if (name) return await inContainer(search, (it) => name(found, it));
+    if (name) return (search) => name(found, search);
     child = manager;
   }
   return null;
 }
 
-/** Tries each layer from the innermost outwards until one gives a verdict. */
-async function nameByCgroup(search: Search): Promise<Verdict> {
-  for (let end = search.layers.length; end > 0; end -= 1) {
+/**
+ * Tries each layer from the innermost outwards until one gives a verdict. The managers in a container that we are not in can't be
+ * asked from here, so it is the container that is named for them.
+ */
+async function nameKeeper(search: Search, within: Manager | null): Promise<Verdict> {
+  const wall = search.layers.findLastIndex(({ type }) => type === 'container' || type === 'pod');
+  if (within && wall < 0) return await within(search);
+  const isKept = within !== null || unitIn(search.layers) !== null;
+  for (let end = wall < 0 ? search.layers.length : wall + 1; end > 0; end -= 1) {
     const inner = { ...search, layers: search.layers.slice(0, end) };
     const leaf = inner.layers.at(-1)!;
     const container = containerIn(inner.layers);
     const unit = unitIn(inner.layers);
     if (leaf.type === 'pod') return search.isByHand ? 'not-restarted' : namePod(leaf.uid);
     if (!container && !unit) return 'not-restarted';
-    const verdict = container
-      ? await nameContainer(container, inner)
-      : await inContainer(inner, (it) => nameUnit(unit!, it));
+    const verdict = container ? await nameContainer(container, inner, isKept) : await nameUnit(unit!, inner);
     if (verdict !== 'look-further') return verdict;
   }
   return 'not-restarted';
-}
-
-/**
- * Names a manager that may run in a container that we are not in: we can't use its tools and files there, and its command goes
- * through `docker exec`. A pod has no such command, so its owner is named instead.
- */
-async function inContainer(search: Search, name: (search: Search) => Promise<Verdict>): Promise<Verdict> {
-  const layers = search.layers.slice(
-    0,
-    search.layers.findLastIndex(({ type }) => type === 'container' || type === 'pod') + 1,
-  );
-  const leaf = layers.at(-1);
-  if (leaf?.type === 'pod') return namePod(leaf.uid);
-  const container = containerIn(layers);
-  if (!container) return name(search);
-  const blind = { run: async () => ({ code: null, stdout: '' }), readText: () => null, listFolder: () => [] };
-  const verdict = await name({ ...search, edges: { ...search.edges, ...blind } });
-  if (typeof verdict === 'string') return verdict;
-  const command = commandLine(verdict.steps, search.edges.ownUid, null);
-  const inspected = await inspect(container, search);
-  const words = [container.tool, 'exec', inspected?.name ?? container.id.slice(0, 12), 'sh', '-c', command];
-  return { ...verdict, steps: [{ words }], account: engineAccount(container, search) };
 }
 
 // Managers that are parents of the programs that they run.
@@ -334,14 +318,15 @@ interface Inspection {
   readonly Config?: { readonly Labels?: Readonly<Record<string, string>> | null };
 }
 
-async function nameContainer(container: Container, search: Search): Promise<Verdict> {
+/** `isKept`: a manager within it would start the stray again. */
+async function nameContainer(container: Container, search: Search, isKept: boolean): Promise<Verdict> {
   const { tool, userUid } = container;
   const account = engineAccount(container, search);
   const found = await inspect(container, search);
   if (found ? found.mainPid > 0 && !reaches(search, found.mainPid) : search.isByHand) return 'not-restarted';
   const unit = found?.labels.PODMAN_SYSTEMD_UNIT;
   if (unit) return await nameUnit({ name: unit, userUid }, search);
-  if (found && !found.restarts) return 'look-further';
+  if (found && !found.restarts && !isKept) return 'look-further';
   const project = found?.labels['com.docker.compose.project'];
   const service = found?.labels['com.docker.compose.service'];
   if (tool === 'docker' && project && service) {

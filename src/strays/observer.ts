@@ -4,7 +4,15 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { listPids, readLink, statOf } from '../machine/procfs.ts';
-import { ownersOfSockets, socketInodes } from '../machine/tcp-table.ts';
+import {
+  addressOf,
+  followDestroyed,
+  listeningPorts,
+  listSockets,
+  ownersOfSockets,
+  socketInodes,
+  type TcpSocket,
+} from '../machine/sockets.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import { commandKey } from './grade.ts';
 import type { Proc, Snapshot } from './process.ts';
@@ -20,7 +28,6 @@ import {
   type Sample,
   windowsOf,
 } from './reactions.ts';
-import { addressOf, followDestroyed, listeningPorts, listSockets, type TcpSocket } from './sockets.ts';
 
 /** One process, identified beyond doubt. Its parent counts for programs that start a new process for each poll. */
 export interface Owner {

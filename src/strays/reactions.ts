@@ -7,7 +7,7 @@
  * as a 409, or comes at each of our polls. The kernel tells when data came last, so a listing that is late under load does no
  * harm.
  */
-import type { TcpSocket } from './sockets.ts';
+import type { TcpSocket } from '../machine/sockets.ts';
 
 /** Counters of one connection at one moment. */
 export interface Counters

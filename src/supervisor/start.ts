@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Holder } from '../lock/lock.ts';
-import { portHolder } from '../machine/tcp-table.ts';
+import { portHolder } from '../machine/sockets.ts';
 import { logPath, rememberLog } from '../output/log.ts';
 import { openRunOutput, type RunOutput } from '../output/report.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';

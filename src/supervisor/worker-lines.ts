@@ -2,7 +2,7 @@
  * What the lines of a worker say: that it met a 409, and why it ended before it polled, where that can be told: it goes to the background,
  * asks for input, or its port is taken, and by whom.
  */
-import { ownersOfSockets, tcpRows } from '../machine/tcp-table.ts';
+import { ownersOfSockets, tcpRows } from '../machine/sockets.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Processes } from '../strays/processes.ts';
 

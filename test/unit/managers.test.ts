@@ -236,7 +236,7 @@ table('containers', [
   [
     'supervisord in a container that we are not in',
     docker(
-      { pid: 20 },
+      { pid: 20, policy: 'no' },
       {
         line: [
           INIT,
@@ -246,7 +246,7 @@ table('containers', [
         ],
       },
     ),
-    ['supervisord', 'bot', "docker exec tg-bot sh -c 'supervisorctl stop bot'"],
+    ['docker', 'tg-bot', 'docker update --restart=no tg-bot && docker stop tg-bot'],
   ],
   [
     'rootless podman of another user',

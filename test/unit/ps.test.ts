@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openEyes } from '../../src/strays/finder.ts';
 import { isStopped } from '../../src/strays/grade.ts';
-import { psHands } from '../../src/strays/ps.ts';
+import { psHands } from '../../src/strays/processes.ts';
 import { createStrayWorld, isAlive, PYTHON } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
 
