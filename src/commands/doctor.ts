@@ -1,37 +1,118 @@
-/** `singlepoll doctor`: names the causes of a 409 before they happen. */
+/**
+ * `singlepoll doctor`: names the causes of a 409 before they happen, in the files of a project, in git's history and in the machine. Reads,
+ * never writes. No token and no control character gets through.
+ */
 import { resolve } from 'node:path';
-import type { Config } from '../config/load.ts';
-import { showValue } from '../config/messages.ts';
-import { examine, json, screen } from '../doctor/report.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
-import { painter } from '../output/words.ts';
+import { type Config, loadConfig } from '../config/load.ts';
+import { configFailure } from '../config/messages.ts';
+import { findLibrary } from '../doctor/code.ts';
+import { type Finding, readProject } from '../doctor/files.ts';
+import { checkMachine } from '../doctor/machine.ts';
+import { type Facts, studyProject } from '../doctor/processes.ts';
+import { findCauses } from '../doctor/rules.ts';
+import { lookIntoHistory } from '../doctor/tokens.ts';
+import { EXIT } from '../errors.ts';
+import { BY_PROXY } from '../intercept/past.ts';
+import { leaseMistakes } from '../lease/url.ts';
+import { maskText } from '../output/mask.ts';
+import { plain } from '../output/plain.ts';
+import { count, type Paint, painter } from '../output/words.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { usualAnswer } from './answers.ts';
 import { workingFolder } from './context.ts';
 
-/** Beside the looks at the project an answer may take longer than usual. */
-const statusOf = (config: Config) => usualAnswer(config, 3_000);
-
-const PROBLEMS: Readonly<Record<string, string>> = {
-  ENOENT: 'is not there',
-  ENOTDIR: 'is not a folder',
-  ENAMETOOLONG: 'is not there',
-  EACCES: 'may not be read by this user',
-  EPERM: 'may not be read by this user',
-};
-
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {
-  const path = resolve(workingFolder(), folder ?? '.');
-  const report = await examine(path, own.offline === true, process.env, statusOf).catch((error) => {
-    const problem = PROBLEMS[error.code];
-    if (problem === undefined) throw error;
-    throw new SinglepollError(
-      EXIT.config,
-      `${showValue(path)} ${problem}`,
-      'singlepoll doctor path/to/the/project',
-    );
-  });
-  const text = own.json === true ? json(report) : screen(report, await painter(process.stdout));
-  process.stdout.write(text);
+  const report = await examine(resolve(workingFolder(), folder ?? '.'), own.offline === true, process.env);
+  process.stdout.write(own.json === true ? json(report) : screen(report, await painter(process.stdout)));
   return report.findings.length === 0 ? EXIT.ok : 1;
+}
+
+async function examine(folder: string, isOffline: boolean, env: NodeJS.ProcessEnv) {
+  const project = readProject(folder);
+  // As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding.
+  const loaded = await loadConfig({ command: 'config', flags: {}, argvCommand: [], env, cwd: folder });
+  const config = loaded.ok ? loaded.config : null;
+  const errors = loaded.ok ? leaseMistakes(loaded.config.lease) : loaded.errors;
+  const apiRoot = isOffline ? null : (config?.apiRoot ?? null);
+  const [running, history, environment] = await Promise.all([
+    // Beside the looks at the project an answer may take longer than usual.
+    config && usualAnswer(config, 3_000),
+    lookIntoHistory(folder, config?.token ?? null),
+    checkMachine(project.files, apiRoot, isOffline ? '--offline' : 'the configuration can’t be read', env),
+  ]);
+  const ofMachine = (rule: string, why: string, cure: string | null, file: string | null = null) => ({
+    ...{ rule, file, line: null, why, cure: cure ?? '' },
+  });
+  // A token that stands in a file now is in the history of that file, too: it is told once.
+  const placeOf = ({ file, why }: Finding) => `${file} ${/\d{6,}/.exec(why)?.[0]}`;
+  const inGit = history.findings.map(placeOf);
+  const facts = studyProject(project);
+  // What `start` would refuse: two tokens, a broken file.
+  const refused = errors.length === 0 ? '' : configFailure(errors).message.replace(/\s*\n\s*/g, '; ');
+  const all: readonly Finding[] = [
+    ...(refused === '' ? [] : [ofMachine('configuration', refused, 'singlepoll start --dry-run')]),
+    ...findCauses(facts).filter((it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it))),
+    ...history.findings,
+    ...environment
+      .filter(({ ok }) => ok === false)
+      .map(({ check, message, cure, file }) => ofMachine(check, message, cure, file)),
+  ];
+  const past = config ? findPast(facts, config, running) : [];
+  return {
+    ...{ folder, environment, findings: all.filter(({ note }) => !note) },
+    notes: [...all.filter(({ note }) => note), ...past],
+    /** What was not looked at, and why. */
+    limits: [...project.limits, ...history.limits],
+  };
+}
+
+/** What goes past the gateway now, or is going to, as it loads no hook. */
+function findPast(facts: Facts, config: Config, running: StatusDocument | null): Finding[] {
+  const seen = running?.polling?.past;
+  const isTold = facts.files.some(({ text }) => text.includes('TELEGRAM_API_ROOT'));
+  const library = findLibrary(facts.files);
+  const deno = facts.processes.find((it) => it.polls && it.runs.some(({ program }) => program === 'deno'));
+  const place = library?.language === 'go' ? library : deno;
+  if (!seen && (!place || isTold || !config.gateway || config.intercept !== 'auto')) return [];
+  const { file = null, line = null } = (!seen && place) || {};
+  const why = seen
+    ? `the worker that runs goes past the gateway: ${seen.why}`
+    : `${place === deno ? 'Deno' : 'Go'} loads no hook, so this bot would poll past the gateway, which then neither sees its polls nor keeps them apart`;
+  return [{ rule: 'past-gateway', file, line, why, cure: seen?.cure ?? BY_PROXY, note: true }];
+}
+
+type Report = Awaited<ReturnType<typeof examine>>;
+
+const safe = (text: string): string => plain(maskText(text, []), 1_000);
+
+function screen({ folder, findings, notes, environment, limits }: Report, paint: Paint): string {
+  const entry = (mark: string, { rule, file, line, why, cure }: Finding) => {
+    const where = [file, line].filter((it) => it !== null).join(':');
+    const head = [mark, ...(where === '' ? [] : [`${safe(where)} `]), paint('tag', rule)].join(' ');
+    return [head, `  ${safe(why)}`, ...(cure === '' ? [] : [`  → ${safe(cure)}`]), ''];
+  };
+  const looked = environment.filter(({ ok }) => ok === true).map(({ message }) => message);
+  const unlooked = environment.filter(({ ok }) => ok === null).map(({ check }) => check);
+  const found = count(findings.length, 'finding');
+  const lines = [
+    ...findings.flatMap((it) => entry(paint('error', '✗'), it)),
+    ...notes.flatMap((it) => entry(paint('warn', 'note'), it)),
+    ...(looked.length > 0 ? [`${paint('good', '✓')} ${safe(looked.join('; '))}`] : []),
+    ...(unlooked.length > 0 ? [`not looked at: ${unlooked.join(', ')}`] : []),
+    ...limits.map((limit) => `not all was looked at: ${safe(limit)}`),
+    `${safe(folder)}: ${findings.length === 0 ? paint('good', 'nothing found') : paint('error', found)}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** One line of JSON. */
+function json({ folder, findings, notes, environment, limits }: Report): string {
+  const shown = ({ rule, file, line, why, cure }: Finding) => ({ rule, file, line, why, cure });
+  const document = {
+    ...{ folder, healthy: findings.length === 0, findings: findings.map(shown), notes: notes.map(shown) },
+    environment: environment.map(({ check, ok, message, cure }) => ({ check, ok, message, cure })),
+    limits,
+  };
+  return `${JSON.stringify(document, (_, value) => (typeof value === 'string' ? safe(value) : value))}\n`;
 }

@@ -1,70 +1,222 @@
-/** `singlepoll init`: a commented singlepoll.toml for the project in the working folder. */
+/** `singlepoll init`: a commented singlepoll.toml for the project in the working folder, from what its files say. */
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { showValue } from '../config/messages.ts';
+import { basename, join } from 'node:path';
+import { parseEnvFile } from '../config/files.ts';
+import { TOKEN_VARIABLES } from '../config/token.ts';
+import { STRAY_PATTERN } from '../config/values.ts';
 import { findLibrary, languageOf } from '../doctor/code.ts';
-import { draft } from '../doctor/draft.ts';
+import { commandText } from '../doctor/documents.ts';
 import { readProject } from '../doctor/files.ts';
-import { type Facts, studyProject } from '../doctor/processes.ts';
+import { type Facts, type Process, studyProject } from '../doctor/processes.ts';
+import { tokensIn } from '../doctor/tokens.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import { plain, plainCommand } from '../output/plain.ts';
-import { findExecutable, isProgramInPath } from '../supervisor/executable.ts';
+import { findExecutable } from '../supervisor/executable.ts';
 import { workingFolder } from './context.ts';
 
 const NAME = 'singlepoll.toml';
+const HINT =
+  'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it';
 
 export function run({ print, force }: Readonly<Record<string, unknown>>): number {
   const folder = workingFolder();
   const path = join(folder, NAME);
   const has = (program: string) => findExecutable(program, folder, process.env.PATH).ok;
   const venvPython = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(has) ?? null;
-  const here = `${showValue(folder)} can’t be read`;
-  const facts = studyProject(attempt(() => readProject(folder), here, 'cd to the folder of the project'));
-  const { toml, command, commandFrom } = draft(facts, { venvPython, has });
-  const write = () =>
-    force === true ? writeWhole(path, toml, 0o644) : writeFileSync(path, toml, { flag: 'wx' });
-  const hint =
-    'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it';
-  if (print === true) process.stdout.write(toml);
-  else attempt(write, `${NAME} can’t be written here`, hint);
-  const talk = print === true ? process.stderr : process.stdout;
-  const lines = [...(print === true ? [] : [`${NAME} written`]), ...words(facts, command, commandFrom)];
-  talk.write(`${lines.join('\n')}\n`);
+  const facts = studyProject(readProject(folder));
+  const { toml, command, from } = draft(facts, { venvPython, has });
+  const isPrint = print === true;
+  try {
+    if (isPrint) process.stdout.write(toml);
+    else if (force === true) writeWhole(path, toml, 0o644);
+    else writeFileSync(path, toml, { flag: 'wx' });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const isThere =
+      code === 'EEXIST' ? 'is there already; nothing was written' : `can’t be written here (${code})`;
+    throw new SinglepollError(EXIT.config, `${NAME} ${isThere}`, HINT);
+  }
+  const told = command
+    ? [`command: ${plainCommand(command)}   (${plain(from ?? '')})`]
+    : ['no command was found: fill in `command`, or give it to singlepoll start -- …'];
+  if (command && !has(command[0]!))
+    told.push(`  ${plain(command[0]!)} is not here: install it, or write its path`);
+  const next = 'next: singlepoll doctor, singlepoll start --dry-run';
+  const lines = [...(isPrint ? [] : [`${NAME} written`]), ...told, ...tellLibrary(facts, command?.[0]), next];
+  (isPrint ? process.stderr : process.stdout).write(`${lines.join('\n')}\n`);
   return EXIT.ok;
 }
 
-function attempt<T>(work: () => T, problem: string, hint: string): T {
-  try {
-    return work();
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const isThere = `${NAME} is there already; nothing was written`;
-    throw new SinglepollError(EXIT.config, code === 'EEXIST' ? isThere : `${problem} (${code})`, hint);
-  }
+/** How its calls come to the gateway. */
+function tellLibrary({ files }: Facts, program: string | undefined): string[] {
+  const found = findLibrary(files);
+  const ready = files.find(({ path, text }) => languageOf(path) && text.includes('TELEGRAM_API_ROOT'));
+  if (ready) return [`TELEGRAM_API_ROOT: ${plain(ready.path)} reads it already`];
+  if (found === null)
+    return ['no Telegram library was recognized: `start` says whether its calls come through the gateway'];
+  if (found.apiRoot === null)
+    return [`${found.name} speaks MTProto, not the Bot API: the gateway does not see it`];
+  const isLed =
+    found.language === 'go' || program === 'deno'
+      ? 'its calls come through singlepoll’s gateway with `intercept = "proxy"`, or with this line'
+      : 'its calls come through singlepoll’s gateway as it is; should `start` say that they do not, this line helps';
+  return [`${found.name} (${plain(found.file)}:${found.line}): ${isLed}:`, `  ${found.apiRoot}`];
 }
 
-function words(facts: Facts, command: readonly string[] | null, from: string | null): string[] {
-  const lines = command
-    ? [`command: ${plainCommand(command)}   (${plain(from ?? '')})`]
-    : ['no command was found: fill in `command`, or give it to singlepoll start -- …'];
-  const program = command?.[0] ?? '/';
-  if (!program.includes('/') && !isProgramInPath(program, process.env))
-    lines.push(`  ${plain(program)} is not in PATH here: install it, or write its path`);
-  const found = findLibrary(facts.files);
-  const ready = facts.files.find(({ path, text }) => languageOf(path) && text.includes('TELEGRAM_API_ROOT'));
-  if (ready) lines.push(`TELEGRAM_API_ROOT: ${plain(ready.path)} reads it already`);
-  else if (found === null)
-    lines.push('no Telegram library was recognized: `start` says whether its calls come through the gateway');
-  else if (found.apiRoot === null)
-    lines.push(`${found.name} speaks MTProto, not the Bot API: the gateway does not see it`);
-  else {
-    const place = `${found.name} (${plain(found.file)}:${found.line})`;
-    const isLed =
-      found.language === 'go' || command?.[0] === 'deno'
-        ? 'its calls come through singlepoll’s gateway with `intercept = "proxy"`, or with this line'
-        : 'its calls come through singlepoll’s gateway as it is; should `start` say that they do not, this line helps';
-    lines.push(`${place}: ${isLed}:`, `  ${found.apiRoot}`);
-  }
-  return [...lines, 'next: singlepoll doctor, singlepoll start --dry-run'];
+/** `has`: a program is in PATH, or a path is there. `venvPython`: the interpreter of the project's virtualenv, relative to it. */
+type Programs = { has(program: string): boolean; venvPython: string | null };
+
+export function draft(facts: Facts, programs: Programs) {
+  const { words, from, remark } = chooseCommand(facts) ?? { words: null, from: null, remark: '' };
+  const command = words && localWords(words, programs);
+  const note = remark === '' ? '' : `\n# ${remark}`;
+  const toml = `\
+# singlepoll: the only poller of this bot.  singlepoll start --dry-run shows what it would do; singlepoll start --help all options.
+
+${
+  command === null
+    ? '# The bot, as you start it by hand. None was found in the project:\n# command = ["python", "bot.py"]'
+    : `# The bot: ${from}.${note}\ncommand = [${command.map(tomlText).join(', ')}]`
+}
+
+${tokenLines(facts)}
+
+${strayLines(facts, command ?? [])}
+
+${leaseLines(facts)}
+
+# From SIGTERM to SIGKILL. Platforms have their own: keep it below theirs (Docker 10s, Kubernetes and Heroku 30s).
+# stopTimeout = "15s"
+
+# More restarts than this are a crash loop: singlepoll gives up with the code of the bot.
+# maxRestarts = "10/5m"
+
+# The bot gets a token that is only good at singlepoll’s gateway.
+# sealed = true
+`;
+  return { toml, command, from };
+}
+
+/** A basic string of TOML. */
+const tomlText = (text: string): string => JSON.stringify(text).replace(/\u007f/g, '\\u007F');
+
+/** Strongest first: what production runs, before what somebody types. */
+const MANAGERS =
+  'procfile systemd supervisord docker compose fly render railway heroku digitalocean kubernetes npm make shell';
+const NAMES = ['worker', 'bot', 'start', 'web'];
+
+function chooseCommand(facts: Facts) {
+  const rank = ({ manager, name, isForDevelopment }: Process): number =>
+    (isForDevelopment ? 1_000 : 0) + MANAGERS.indexOf(manager) + ((NAMES.indexOf(name) + 5) % 5) / 10;
+  const [choice] = facts.processes
+    .filter(({ manager, polls }) => MANAGERS.includes(manager) && (polls || facts.polls.length === 0))
+    .sort((a, b) => rank(a) - rank(b))
+    .flatMap((it) => fromProcess(it) ?? []);
+  const [source] = programsThatPoll(facts);
+  return choice ?? (source ? { words: plainly(source), from: `${source}, which polls`, remark: '' } : null);
+}
+
+/** `from` is such as `worker: in Procfile`; `remark` says what was changed, and why. */
+function fromProcess({ manager, file, name, folder, runs }: Process) {
+  const { words: given = [], program, target, watcher } = runs.find((it) => it.polls) ?? runs.at(-1) ?? {};
+  // A command of another folder would not find its files from here.
+  if (!target || (folder !== '' && !given.some((word) => word.startsWith(`${folder}/`)))) return null;
+  const entry = manager === 'npm' ? `the script ${name}` : manager === 'procfile' ? `${name}:` : name;
+  const from = file.endsWith(name) ? file : `${entry} in ${file}`;
+  if (watcher)
+    return {
+      words: plainly(target),
+      from,
+      remark: `Without ${watcher}: singlepoll starts it again by itself.`,
+    };
+  const isServer = /^(gunicorn|uvicorn|hypercorn|granian)$/.test(program ?? '');
+  const line = given.join('\0').replace(/\0(--reload|(--workers|-w)[\0=]?\d+)(?=\0|$)/g, '');
+  const single = isServer ? [...line.split('\0'), '--workers=1'] : given;
+  const remark = single.join(' ') === given.join(' ') ? '' : 'One worker: each of several would poll.';
+  // The path of another machine.
+  const words = single.map((word) => (word.startsWith('/') && word.endsWith(`/${target}`) ? target : word));
+  const hasVariables = words.some((word) => /\$\{?\w/.test(word));
+  return { words: hasVariables ? ['sh', '-c', `exec ${commandText(words)}`] : words, from, remark };
+}
+
+/** How a source file is run. */
+function plainly(file: string): string[] {
+  if (languageOf(file) === 'python') return ['python', file];
+  return /\.[cm]?tsx?$/.test(file) ? ['npx', 'tsx', file] : ['node', file];
+}
+
+/** With the interpreter of this machine instead of that of another one. */
+function localWords([given = '', ...rest]: readonly string[], { has, venvPython }: Programs): string[] {
+  const program = given.startsWith('/') && !has(given) ? basename(given) : given;
+  if (/^python[\d.]*$/.test(program))
+    return [venvPython ?? [program, 'python3'].find(has) ?? program, ...rest];
+  if (venvPython !== null && /^(gunicorn|uvicorn|hypercorn|flask)$/.test(program))
+    return [venvPython, '-m', program, ...rest];
+  const isOfNpm = !has(program) && /^(tsx|ts-node|nodemon|bun)$/.test(program);
+  return isOfNpm ? ['npx', given, ...rest] : [program, ...rest];
+}
+
+/** Source files that poll when they are run, the likeliest first. One in a deeper folder belongs to a package of its own. */
+function programsThatPoll({ files, code }: Facts): string[] {
+  const usual = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__', ''];
+  const old = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i;
+  const weight = (path: string) => {
+    const name = basename(path).replace(/\.\w+$/, '');
+    return path.split('/').length * 10 + ((usual.indexOf(name) + 8) % 8) + (old.test(name) ? 50 : 0);
+  };
+  return files
+    .map(({ path }) => path)
+    .filter((path) => /^([^/]+\/)?[^/]+\.(py|[cm]?[jt]sx?)$/.test(path) && code.polls(path, true) !== null)
+    .sort((a, b) => weight(a) - weight(b));
+}
+
+/** A token under a name that singlepoll does not know by itself. */
+function tokenLines({ texts }: Facts): string {
+  const { vars } = parseEnvFile(texts.get('.env') ?? '');
+  const names = Object.keys(vars).filter((name) => tokensIn(vars[name]!).length > 0);
+  const isKnown = names.some((name) => (TOKEN_VARIABLES as readonly string[]).includes(name));
+  return isKnown || names.length === 0
+    ? '# The token is taken from TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment or .env.\n# tokenEnv = "MY_BOT_TOKEN"'
+    : `# The variable that holds the token, found in .env.\ntokenEnv = ${tomlText(names[0]!)}`;
+}
+
+/** Other programs of the project that poll: a forgotten one of them is a stray. */
+function strayLines(facts: Facts, command: readonly string[]): string {
+  const own = facts.files.filter(({ path }) => command.some((word) => `/${word}`.endsWith(`/${path}`)));
+  const reached = own.flatMap(({ path }) => facts.code.reached(path));
+  const patterns = programsThatPoll(facts)
+    .filter((path) => facts.polls.some(({ file }) => file === path) && !reached.includes(path))
+    .filter((path) => !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(path))
+    .map((path) => `${basename(path).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
+    .filter((pattern) => STRAY_PATTERN.parse(pattern).ok && !pattern.includes("'"))
+    .slice(0, 8);
+  return patterns.length > 0
+    ? `# Other programs of this project poll, too. As strays they are stopped where they run in this folder:\n# stray = ['${patterns.join("', '")}']`
+    : "# Programs of this project that once polled, and are to be stopped where they still run in this folder:\n# stray = ['old_bot\\.py$']";
+}
+
+const SETTINGS = /(^|\/)\.?env[^/]*$|\.env$|(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/;
+/** Files and what in them shows an engine, the best first. */
+const ENGINES = [
+  [SETTINGS, /\b\w*(?:REDIS|VALKEY)_URL\b/],
+  [/\.ya?ml$/, /^kind:\s*(Deployment|StatefulSet)\b/m],
+  [SETTINGS, /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/],
+] as const;
+
+/** A lease with an engine whose URL is set somewhere in the project, or with Kubernetes. */
+function leaseLines({ files, code }: Facts): string {
+  const [found] = ENGINES.flatMap(([kind, pattern]) =>
+    files
+      .filter(({ path }) => kind.test(path))
+      .flatMap(({ path }) => ({ path, name: pattern.exec(code.codeOf(path))?.[0] }))
+      .filter(({ name }) => name !== undefined),
+  );
+  const { path, name = 'LEASE_URL' } = found ?? {};
+  const isPods = name.startsWith('kind');
+  const near = isPods ? `${path} runs it in Kubernetes` : `${name} is named in ${path}`;
+  const known = found ? ` (${near}).` : '. redis://, postgres://, etcd://, k8s:';
+  return `\
+# Several machines or copies, and rolling deploys: one polls, the others stand by${known}
+# lease = ${tomlText(isPods ? 'k8s:' : `env:${name}`)}`;
 }

@@ -2,15 +2,12 @@
  * What source code does, by matching and not by parsing: where it polls or sets a webhook, and whether that happens when a file is run or
  * imported. Knows Python, JavaScript with TypeScript, and Go.
  */
+import { basename } from 'node:path';
 import { type Language, LIBRARIES } from '../intercept/libraries.ts';
-import { folderOf, lineAt, matchesIn, pathsInProject } from './files.ts';
+import { folderOf, isKind, lineAt, matchesIn, type Project, pathsInProject } from './files.ts';
 
-export interface Evidence {
-  readonly file: string;
-  readonly line: number;
-  /** The call, such as `run_polling`. */
-  readonly what: string;
-}
+/** A place in the code; `what` is the call there, such as `run_polling`. */
+export type Evidence = { readonly file: string; readonly line: number; readonly what: string };
 
 /** `app.py:12 (run_polling)`. */
 export const told = ({ file, line, what }: Evidence): string => `${file}:${line} (${what})`;
@@ -93,7 +90,7 @@ export const minds = (code: string, rule: string): boolean =>
 const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\S|$/);
 
 /** The conditions above a line (from 1) that are indented less, from the left edge on: `if …`, `case …`. */
-export function conditionsAround(rows: readonly string[], line: number): string[] {
+function conditionsAround(rows: readonly string[], line: number): string[] {
   const above = rows.slice(0, line - 1);
   const isBranch = (row: string) => /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/.test(row);
   const edge = above.findLastIndex((row) => /^[^\s})]/.test(row) && !isBranch(row));
@@ -102,8 +99,15 @@ export function conditionsAround(rows: readonly string[], line: number): string[
     .filter((row) => isBranch(row) && indentOf(row) < indentOf(rows[line - 1] ?? ''));
 }
 
-/** `run`: as a program; `import`: by a server that takes an app from it. */
-export type Way = 'run' | 'import';
+const DEFINES = /^\s*(?:export\s+)?(?:async\s+)?(?:def|function|const)\s+(\w+)\s*(?:=\s*(?:async\s*)?)?\(/;
+
+/** The conditions that a line stands under, and those of the calls of the function that it stands in: `async def run_by_webhook(): …`. */
+export function conditionsOf(code: string, line: number): string[] {
+  const rows = code.split('\n');
+  const name = DEFINES.exec(rows.slice(0, line).findLast((row) => DEFINES.test(row)) ?? '')?.[1] ?? '(?!)';
+  const calls = matchesIn(code, RegExp(`\\b${name}\\b`, 'g')).map(({ index }) => lineAt(code, index));
+  return [line, ...calls].flatMap((it) => conditionsAround(rows, it));
+}
 
 /** What a framework calls by itself when the app starts, as the decorators and the first line of a function or class tell. */
 const HOOK =
@@ -119,32 +123,46 @@ const sourceName = (path: string): string =>
     .replace(/\/(src|lib|dist|build|out)(?=\/)/g, '')
     .replace(/\/(index|__init__)$/, '');
 
-export type Code = ReturnType<typeof readCode>;
+export type Studied = ReturnType<typeof studyCode>;
+
+/** What all its code says of a project. */
+export function studyCode(project: Project) {
+  const texts = new Map(project.files.map(({ path, text }) => [path, text]));
+  // What runs in production.
+  const files = project.files.filter(({ path }) => !isKind('aside', path));
+  const code = readCode(texts);
+  /** Every place that polls, or sets a webhook. */
+  const [polls, webhooks] = [
+    files.flatMap(({ path }) => code.calls('poll', path)),
+    files.flatMap(({ path }) => code.calls('hook', path)),
+  ];
+  const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
+  /** There is Telegram code, and none of it polls. */
+  const isForWebhook = polls.length === 0 && (webhooks.length > 0 || isMtproto);
+  /** The project says that it shares one. */
+  const lease = files.some(
+    ({ path, text }) =>
+      (basename(path) === 'singlepoll.toml' || (isKind('env', path) && !isKind('example', path))) &&
+      /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text),
+  );
+  return { project, texts, files, code, polls, webhooks, isForWebhook, lease };
+}
 
 /** What runs when a file is run or imported: it and what it imports, and of their functions those that are named. */
-export function readCode(texts: ReadonlyMap<string, string>) {
+function readCode(texts: ReadonlyMap<string, string>) {
   const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
-  const isBuilt = (path: string) => Number(/\bdist\b/.test(path));
-  const named = [...texts.keys()].filter((path) => languageOf(path) !== null);
-  // The first of several files with one name counts, so a source comes before what a compiler made of it.
-  const sources = new Map(
-    named
-      .sort((a, b) => isBuilt(a) - isBuilt(b))
-      .reverse()
-      .map((path) => [`${languageOf(path)}${sourceName(path)}`, path]),
-  );
+  // The last of several files with one name counts, so a source comes behind what a compiler made of it.
+  const isSource = (path: string) => Number(!/\bdist\b/.test(path));
+  const ordered = [...texts.keys()].reverse().sort((a, b) => isSource(a) - isSource(b));
+  const sources = new Map(ordered.map((path) => [`${languageOf(path)}${sourceName(path)}`, path]));
 
   /** Every place in a file where it polls (`poll`), or takes its updates by webhook or sets one (`hook`). */
   function calls(kind: 'poll' | 'hook', path: string): Evidence[] {
     const text = texts.get(path) ?? '';
-    const usable = CALLS.filter((it) => it.language === languageOf(path) && it.kind === kind);
-    const found = new Map<number, Evidence>();
-    for (const { call } of usable.filter(({ beside }) => beside.test(text)))
-      for (const match of matchesIn(codeOf(path), call)) {
-        const line = lineAt(text, match.index);
-        found.set(line, found.get(line) ?? { file: path, line, what: match[1]! });
-      }
-    return [...found.values()].sort((a, b) => a.line - b.line);
+    return CALLS.filter((it) => it.language === languageOf(path) && it.kind === kind && it.beside.test(text))
+      .flatMap(({ call }) => matchesIn(codeOf(path), call))
+      .map((match) => ({ file: path, line: lineAt(text, match.index), what: match[1]! }))
+      .sort((one, other) => one.line - other.line);
   }
   const pollsIn = memo((path) => calls('poll', path));
 
@@ -180,11 +198,11 @@ export function readCode(texts: ReadonlyMap<string, string>) {
   }
 
   /**
-   * The first place that polls when this file runs. Python runs of a file what stands at its left edge, and those functions that are
-   * named there or that a framework calls.
+   * The first place that polls when this file runs: as a program, or where a server takes an app from it. Python runs of a file what
+   * stands at its left edge, and those functions that are named there or that a framework calls.
    */
-  function polls(path: string, way: Way): Evidence | null {
-    const isRun = (file: string) => file === path && way === 'run';
+  function polls(path: string, isProgram: boolean): Evidence | null {
+    const isRun = (file: string) => file === path && isProgram;
     const files = reached(path);
     const places = files.flatMap(pollsIn);
     if (places.length === 0) return null;
@@ -207,11 +225,7 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     return places.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
   }
 
-  return {
-    ...{ polls, calls, reached, source },
-    /** The file without its comments. */
-    of: codeOf,
-  };
+  return { polls, calls, reached, source, codeOf };
 }
 
 function memo<T>(make: (path: string) => T): (path: string) => T {

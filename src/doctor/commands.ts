@@ -1,7 +1,10 @@
-/** What a command line of the project runs in the end: through npm scripts, wrappers, watchers and servers to a source file. */
+/**
+ * What a command line of the project runs in the end, through npm scripts, wrappers, watchers and servers to a source file, and whether
+ * that polls.
+ */
 import { basename } from 'node:path';
-import { type Code, languageOf, type Way } from './code.ts';
-import { readDocuments, table, text } from './documents.ts';
+import { type Evidence, languageOf, type Studied } from './code.ts';
+import { at, readDocuments, text } from './documents.ts';
 import { folderOf, joinPath, pathsInProject } from './files.ts';
 
 export interface Run {
@@ -10,7 +13,9 @@ export interface Run {
   readonly program: string;
   /** The project's file that it leads to, null where that can't be told. */
   readonly target: string | null;
-  readonly way: Way;
+  readonly polls: Evidence | null;
+  /** For rules: the words, what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher. */
+  readonly text: string;
   /** nodemon and its like, where one starts it. */
   readonly watcher: string | null;
   /** `singlepoll start … --` stands in front, with a lease. */
@@ -48,13 +53,14 @@ export function commandsOf(line: string): string[][] {
   });
 }
 
-/** `lease`: the project says that it shares one. */
-export function createRuns(texts: ReadonlyMap<string, string>, code: Code, lease: boolean) {
+export function createRuns({ texts, files, code, polls, lease }: Studied) {
   /** `before`: the words that start this line. */
   function runLine(line: string, folder: string, before: readonly string[] = [], depth = 0): Run[] {
     let here = folder;
     return commandsOf(line).flatMap((words) => {
-      if (words[0] !== 'cd') return depth > DEPTH_MAX ? [] : runWords(words, here, before, depth);
+      const set = line.match(/\b(FLASK_\w+|WEB_CONCURRENCY)=\S+/g) ?? [];
+      if (words[0] !== 'cd')
+        return depth > DEPTH_MAX ? [] : runWords(words, here, [...before, ...set], depth);
       here = joinPath(here, words[1] ?? '') ?? here;
       return [];
     });
@@ -70,19 +76,31 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code, lease
     // `python -m gunicorn …`: the module is the program.
     const words = all.slice(all[from + 1] === '-m' && SERVER.test(all[from + 2] ?? '') ? from + 2 : from);
     const name = basename(words[0]!);
-    const isServer = SERVER.test(name);
-    const [, watcher, runner, flag] = WATCHER.exec(whole.join(' ')) ?? [];
+    const line = whole.join(' ');
+    const [, alone, runner, flag] = WATCHER.exec(line) ?? [];
+    const watcher = alone ?? (runner === undefined ? null : `${runner} ${flag}`);
+    const set = before.filter((it) => /^(FLASK_\w+|WEB_CONCURRENCY)=/.test(it));
+    const target = targetOf(words, name, folder);
     return [
       {
-        words,
-        program: name,
-        target: targetOf(words, name, folder),
-        way: isServer ? 'import' : 'run',
-        watcher: watcher ?? (runner === undefined ? null : `${runner} ${flag}`),
-        isLeased:
-          /(^|[\s/])singlepoll /.test(whole.join(' ')) && (lease || / --lease[ =]/.test(whole.join(' '))),
+        ...{ words, program: name, target, watcher, polls: pollsOf(words, name, target) },
+        text: [...words, ...set, ...(watcher ? [`WATCHED_BY=${watcher}`] : [])].join(' '),
+        isLeased: /(^|[\s/])singlepoll /.test(line) && (lease || / --lease[ =]/.test(line)),
       },
     ];
+  }
+
+  /** nodemon alone starts the project itself; Django loads every app, and polling stands in some apps.py. */
+  function pollsOf(words: readonly string[], program: string, target: string | null): Evidence | null {
+    const isProject = /^(nodemon|air|gow|pm2.*)$/.test(program);
+    const isTool = /test|jest|mocha|lint|tsc|build|check/.test(words.join(' '));
+    if (target === null) return (isProject && !isTool && polls[0]) || null;
+    const apps = files.filter(({ path }) => words.includes('runserver') && basename(path) === 'apps.py');
+    const found = [
+      code.polls(target, !SERVER.test(program)),
+      ...apps.map(({ path }) => code.polls(path, false)),
+    ];
+    return found.find((it) => it !== null) ?? null;
   }
 
   /** The lines of shell that a command runs: those in quotes, of an npm script, of a shell script. */
@@ -91,17 +109,17 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code, lease
     const quoted = runsLines ? words.filter((it) => /\s/.test(it)) : [];
     const npm = words.findIndex((it) => /^(npm|yarn|pnpm|bun)$/.test(it));
     const script = words.slice(npm + 1).find((it) => !/^(-.*|run(-script)?)$/.test(it)) ?? '';
-    const named = npm < 0 ? null : text(table(manifestOf(folder).scripts)[script]);
+    const named = npm < 0 ? null : text(at(manifestOf(folder), ['scripts', script]));
     const files = words.filter((it) => /\.(ba)?sh$|^\.\//.test(it) && languageOf(it) === null);
     const scripts = files.map((it) => pathsInProject(it, folder).find((path) => texts.has(path)));
     return [...quoted, named ?? '', ...scripts.map((it) => texts.get(it ?? '') ?? '')];
   }
 
   /** The package.json that counts in a folder. */
-  function manifestOf(folder: string): ReturnType<typeof table> {
+  function manifestOf(folder: string): unknown {
     const path = joinPath(folder, 'package.json')!;
     if (!texts.has(path) && folder !== '') return manifestOf(folderOf(folder));
-    return table(readDocuments(path, texts.get(path) ?? '')[0]?.value);
+    return readDocuments(path, texts.get(path) ?? '')[0]?.value;
   }
 
   /** The source file that the words lead to; `app.main:app` and `-m bot` are modules, and Flask and FastAPI know usual names. */
@@ -112,7 +130,7 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code, lease
     const apps = SERVER.test(program) ? words.filter((it) => /^[\w.]+:/.test(it)) : [];
     const found = [...apps, ...words, ...usual].flatMap((word, index, all) => {
       const isModule = all[index - 1] === '-m' && PYTHON.test(program);
-      const main = word === '.' && index > 0 ? (text(manifestOf(folder).main) ?? 'index.js') : word;
+      const main = word === '.' && index > 0 ? (text(at(manifestOf(folder), ['main'])) ?? 'index.js') : word;
       const name = main.replace(/^--app=/, '').replace(/:.*/, '');
       // Node does not ask for an ending.
       const isScript = SCRIPTING.test(program) && index > 0 && languageOf(name) !== 'python';

@@ -5,15 +5,11 @@
  */
 import { closeSync, constants, existsSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
+import { showValue } from '../config/messages.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
 
-export interface ProjectFile {
-  readonly path: string;
-  readonly text: string;
-  /** Permission bits. */
-  readonly mode: number;
-  /** It is a log of which only the end was read. */
-  readonly isCut?: boolean;
-}
+/** `mode`: its permission bits; `isCut`: it is a log of which only the end was read. */
+export type ProjectFile = { readonly path: string; text: string; mode: number; isCut?: boolean };
 
 export type Project = ReturnType<typeof readProject>;
 
@@ -33,12 +29,7 @@ export interface Finding {
 }
 
 /** `fileBytes`: of one file, and of the end of a log. */
-export const LIMITS = {
-  files: 5_000,
-  depth: 8,
-  fileBytes: 512 * 1024,
-  totalBytes: 48 * 1024 * 1024,
-};
+export const LIMITS = { files: 5_000, depth: 8, fileBytes: 512 * 1024, totalBytes: 48 * 1024 * 1024 };
 const PASSED_OVER =
   /^(node_modules|bower_components|vendor|v?env|virtualenv|site-packages|__py\w+__|target|coverage|htmlcov|bin|obj|\.(?!(github|gitlab|do|fly|platform|k8s|deploy|circleci)$).*)$/;
 const READ =
@@ -78,16 +69,15 @@ export const isForDevelopment = (name: string): boolean =>
 export const isBotName = (name: string): boolean =>
   /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i.test(name);
 
-/** Throws the system's error where the folder itself can't be listed. */
+/** Throws SinglepollError where the folder itself can't be listed. */
 export function readProject(root: string, most = LIMITS) {
   const files: ProjectFile[] = [];
   /** Why not everything was looked at. */
   const limits = new Set<string>();
   let [count, bytes] = [0, 0];
   function read(path: string): void {
-    if (count >= most.files) return void limits.add(`only the first ${most.files} files were looked at`);
-    if (bytes > most.totalBytes)
-      return void limits.add(`looking ended after ${count} files: there is too much here`);
+    if (count >= most.files || bytes > most.totalBytes)
+      return void limits.add(`only the first ${count} files were looked at: there is too much here`);
     count += 1;
     let fd: number | null = null;
     try {
@@ -115,12 +105,12 @@ export function readProject(root: string, most = LIMITS) {
       named(entries.filter((entry) => entry.isFile()))
         .filter((path) => READ.test(path))
         .forEach(read);
-      return named(entries.filter((entry) => entry.isDirectory() && !PASSED_OVER.test(entry.name))).filter(
-        (path) => !existsSync(`${root}/${path}/pyvenv.cfg`),
-      );
+      const folders = named(entries.filter((it) => it.isDirectory() && !PASSED_OVER.test(it.name)));
+      return folders.filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`));
     } catch (error) {
-      if (folder === '') throw error;
-      limits.add(`${folder} may not be read by this user`);
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (folder === '') throw unreadable(root, code);
+      limits.add(`${folder} can’t be read (${code})`);
       return [];
     }
   }
@@ -130,6 +120,17 @@ export function readProject(root: string, most = LIMITS) {
     level = level.flatMap(readFolder).sort();
   if (level.length > 0) limits.add(`folders more than ${most.depth} deep were not looked at`);
   return { files, limits: [...limits] };
+}
+
+function unreadable(root: string, code: string): SinglepollError {
+  const isNone = code === 'ENOENT' || code === 'ENAMETOOLONG';
+  const problem = isNone
+    ? 'is not there'
+    : code === 'ENOTDIR'
+      ? 'is not a folder'
+      : `can’t be read (${code})`;
+  const hint = 'singlepoll doctor path/to/the/project';
+  return new SinglepollError(EXIT.config, `${showValue(root)} ${problem}`, hint);
 }
 
 /** The folder of a path; empty for the project's own. */

@@ -18,9 +18,14 @@ export type Check = {
   readonly file?: string;
 };
 
-function seen(check: Check['check'], ok: boolean | null, message: string, cure?: string | null): Check {
-  return { check, ok, message, cure: cure ?? null };
-}
+const seen = (
+  check: Check['check'],
+  ok: boolean | null,
+  message: string,
+  cure: string | null = null,
+): Check => ({
+  ...{ check, ok, message, cure },
+});
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
 export async function checkMachine(
@@ -29,10 +34,8 @@ export async function checkMachine(
   unasked: string,
   env: NodeJS.ProcessEnv,
 ): Promise<Check[]> {
-  const network =
-    apiRoot === null
-      ? (['dns', 'api-root', 'clock'] as const).map((check) => seen(check, null, unasked))
-      : await checkNetwork(new URL(apiRoot), env);
+  const unlooked = (['dns', 'api-root', 'clock'] as const).map((check) => seen(check, null, unasked));
+  const network = apiRoot === null ? unlooked : await checkNetwork(new URL(apiRoot), env);
   return [checkProcesses(), await checkGuard(), checkStateFolder(env), ...checkEnvFiles(files), ...network];
 }
 
@@ -63,10 +66,13 @@ async function checkGuard(): Promise<Check> {
 function checkStateFolder(env: NodeJS.ProcessEnv): Check {
   try {
     const { path, isThere } = tryStateDir(env);
-    const state = isThere ? 'is yours alone' : 'can be made';
-    return seen('state-folder', true, `the state folder ${path} ${state}`);
+    return seen(
+      'state-folder',
+      true,
+      `the state folder ${path} ${isThere ? 'is yours alone' : 'can be made'}`,
+    );
   } catch (error) {
-    const { message, hint = null } = error as SinglepollError;
+    const { message, hint } = error as SinglepollError;
     return seen('state-folder', false, message, hint);
   }
 }
@@ -77,12 +83,12 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
     ({ path, text, mode }) =>
       isOpenToOthers(mode) && isKind('env', path) && !isKind('example', path) && tokensIn(text).length > 0,
   );
-  if (open.length === 0)
-    return [seen('env-permissions', true, 'no env file with a token is open to other users')];
-  return open.map(({ path, mode }) => {
-    const problem = `${path} holds a token and is open to other users (mode ${modeText(mode)})`;
-    return { ...seen('env-permissions', false, problem, `chmod 600 ${path}`), file: path };
+  const well = seen('env-permissions', true, 'no env file with a token is open to other users');
+  const found = open.map(({ path: file, mode }) => {
+    const problem = `${file} holds a token and is open to other users (mode ${modeText(mode)})`;
+    return { ...seen('env-permissions', false, problem, `chmod 600 ${file}`), file };
   });
+  return found.length === 0 ? [well] : found;
 }
 
 const ANSWER_MS = 5_000;
@@ -95,14 +101,10 @@ export type Answer = { failure: string | null; status?: number; date?: string | 
 async function checkNetwork(root: URL, env: NodeJS.ProcessEnv): Promise<Check[]> {
   const client = openHttpClient({ root, env, connections: 1 });
   const begin = performance.now();
+  const path = root.pathname + root.search;
+  const limits = { answerBytesMax: 64 * 1024, signal: AbortSignal.timeout(ANSWER_MS) };
   const answer: Answer = await client
-    .ask({
-      method: 'GET',
-      path: root.pathname + root.search,
-      headers: ['user-agent', 'singlepoll'],
-      answerBytesMax: 64 * 1024,
-      signal: AbortSignal.timeout(ANSWER_MS),
-    })
+    .ask({ method: 'GET', path, headers: ['user-agent', 'singlepoll'], ...limits })
     .then(
       ({ status, headers: { date } }) => ({ failure: null, status, date }),
       ({ name, code, message }: NodeJS.ErrnoException) => ({
@@ -129,15 +131,12 @@ export function judgeAnswer({ hostname, href }: URL, answer: Answer, nowMs = Dat
     const problem = `the name ${hostname} can’t be looked up (${failure})`;
     return [seen('dns', false, problem, cure), seen('api-root', null, `${root} was not asked`), clock];
   }
+  const known =
+    failure === null && /[a-z]/i.test(hostname) ? [seen('dns', true, `${hostname} is known`)] : [];
   const problem = failure ?? (status < 500 ? null : `it answers ${status}`);
-  const cure = /CERT|SELF_SIGNED|UNABLE_TO/.test(problem ?? '')
+  if (problem === null) return [...known, seen('api-root', true, `${root} answers in ${tookMs} ms`), clock];
+  const cure = /CERT|SELF_SIGNED|UNABLE_TO/.test(problem)
     ? 'NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
     : `curl -v ${root}   (firewall, HTTPS_PROXY, TELEGRAM_API_ROOT)`;
-  return [
-    ...(failure === null && /[a-z]/i.test(hostname) ? [seen('dns', true, `${hostname} is known`)] : []),
-    problem === null
-      ? seen('api-root', true, `${root} answers in ${tookMs} ms`)
-      : seen('api-root', false, `${root} is out of reach: ${problem}`, cure),
-    clock,
-  ];
+  return [...known, seen('api-root', false, `${root} is out of reach: ${problem}`, cure), clock];
 }

@@ -1,29 +1,28 @@
 /**
- * What makes a 409: settings that run several copies, as a table of which each row says where to look, what is wrong, why, and the
- * cure; processes that poll side by side; and the lines and tokens of the other files.
+ * What makes a 409, as a table: settings that run several copies, commands and lines of code that end somebody's polling, lose updates
+ * or are a second poller themselves. Beside it: processes that poll side by side, and the tokens.
  */
-import { told } from './code.ts';
-import { at, environmentOf, fill, rowsOf, stepsOf, table, whole } from './documents.ts';
-import { type Finding, isKind } from './files.ts';
-import { findLines } from './lines.ts';
+import { conditionsOf, type Evidence, minds, told } from './code.ts';
+import type { Run } from './commands.ts';
+import { at, environmentOf, stepsOf } from './documents.ts';
+import { type Finding, folderOf, isBotName, isForDevelopment, isKind, lineAt, matchesIn } from './files.ts';
 import type { Facts, Process } from './processes.ts';
 import { findTokens } from './tokens.ts';
 
-/** Every finding, sorted by place; the same rule tells of one line once. */
-export function findCauses(facts: Facts): Finding[] {
-  const all = [findSettings(facts), twoPollers(facts), findLines(facts), findTokens(facts)].flat();
-  const keys = all.map(({ rule, file, line }) => `${rule} ${file} ${line}`);
-  return all
-    .filter((_, index) => keys.indexOf(keys[index]!) === index)
-    .sort((a, b) => (a.file ?? '').localeCompare(b.file ?? '') || (a.line ?? 0) - (b.line ?? 0));
-}
-
 /**
- * Settings of processes that poll: rule, manager, what is wrong, why, cure. What is wrong is a path from the process, or with `>` in
- * front from the document (`..` is one step up, `*` is the text of all scripts), and what must hold there: `many` is a number above 1,
- * `~` a pattern that it has, `!` one that it has not. The first path is the place that is told; what follows must hold, too.
+ * Rule, where it looks, what is wrong, and for text what must poll besides and what its conditions must not hold; then a line for why and
+ * one for the cure. Where: the manager of a process that polls, a `command`, a `webhook` that is set, or a kind of file.
+ *
+ * Of a process what is wrong is a path from it, or with `>` in front from the document (`..` is one step up, `*` the text of all files),
+ * and what must hold there: `many` is a number above 1, `~` a pattern that it has, `!` one that it has not. The first path is the place that
+ * is told; what follows must hold, too.
+ *
+ * Of text it is a pattern; `{1}` … are its groups. What must poll is the project (`poll`), this file as it is run or imported (`run`, `import`),
+ * what a command scales (`named`), or a command of this pattern; `-` is nothing. The last column must not be in the conditions around
+ * the line, nor in those around the calls of its function. A `command` polls itself: `{rest}` is it without the second group; at its end
+ * stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
  */
-const SETTINGS = rowsOf(String.raw`
+const RULES = String.raw`
 compose-replicas   compose  deploy>replicas many
 compose-replicas   compose  scale many
 compose-replicas   compose  deploy>mode ~^global
@@ -84,34 +83,167 @@ pm2-instances  pm2  instances ~max|cpus|arallel|^-|(?<![\d.])(0|[2-9]|\d\d+)\b
   instances: 1, exec_mode: 'fork'
 pm2-instances  pm2  exec_mode ~^cluster instances !max|cpus|arallel|^-|(?<![\d.])(0|[2-9]|\d\d+)\b
   in cluster mode 'pm2 reload' starts the new {name} before it stops the old one, and both poll
-  exec_mode: 'fork'`).map(({ columns: [rule = '', manager, what = ''], why, cure }) => {
-  const tests = [...what.matchAll(/(\S+) (\S+)/g)].map(([, path = '', test = '']) => ({ path, test }));
-  const copies = { why: '{value} copies of {name} poll', cure: '{key}: 1   ({lease})' };
-  return { rule, manager, tests, why: why || copies.why, cure: cure || copies.cure };
-});
-const LEASE = 'or let one copy poll and the others stand by: singlepoll start --lease';
-
-function findSettings(facts: Facts): Finding[] {
-  const scripts = facts.files.filter(({ path }) => isKind('script', path) || path.endsWith('.toml'));
-  const allText = scripts.map(({ text }) => text).join('\n');
-  return facts.processes.flatMap(({ manager, file, name, command, document, path, polls, isSuspect }) => {
-    const stepsTo = (steps: string) => stepsOf(steps, steps.startsWith('>') ? [] : path);
-    const holds = ({ path: steps, test }: { path: string; test: string }) => {
-      const value = steps === '*' ? allText : at(document.value, stepsTo(steps));
-      if (test === 'many') return (whole(value) ?? 1) > 1;
-      return RegExp(test.slice(1)).test(String(value ?? '')) === test.startsWith('~');
+  exec_mode: 'fork'
+drops-pending    code      /(?<!\?[\s({]*)\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  \b(args|argv|flag|debug|dev|drop|reset|clean)
+  {1}: every start throws away the messages that came in meanwhile, also after a crash or a take-over
+  without {1}; where it is wanted once: singlepoll start --drop-pending
+negative-offset  code|script  /(?<![\w.])["']?offset["']?\s*[=:]\s*-\s*\d+(?:(?<=get_?updates(?:.*\n){0,5}.*)|(?=(?:.*\n){0,5}.*get_?updates))/
+  a negative offset forgets all earlier updates, and confirms them for whoever polls besides
+  offset = the last update_id + 1
+script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/getUpdates\b/
+  this getUpdates is a poller, too: it takes the poll from the bot, which gets a 409
+  ask getMe instead, or singlepoll status
+script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/setWebhook\b(?!\S*[?&]url=(?:["'&\s]|$))/  poll
+  setWebhook: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
+  take the line out
+sets-webhook     webhook   /^(?!webhookCallback|start_?webhook)(.*)/  poll  webhook|polling|mode|\benv|prod|stage|domain|url|host|heroku|render|railway|fly|port
+  {1}: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
+  take the call out, or the polling; singlepoll start clears the webhook that is set now
+scale-command    deploy    /(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl\s+scale\b.{0,200}deploy(?:ment)?[/\s])(?:([\w-]+)\b.{0,100}?[=\s])??([2-9]|\d\d+)\b/  named
+  this starts {2} copies of {1}, and each of them polls
+  start 1, or let one copy poll and the others stand by: singlepoll start --lease
+server-workers   gunicorn  /^workers\s*=\s*(?!.*(?:getenv|environ\.get)\s*\([^,()]+,\s*["']?1\b)(.*(?:cpu_count|nproc|\*).*|.*\b(?:[2-9]|\d\d+)\b.*)$/  ^gunicorn(?!.*\s(--workers|-w))
+  gunicorn runs several workers ({1}), and each of them polls
+  workers = 1
+server-workers   setting   /\bWEB_CONCURRENCY["']?\s*[=:\s]\s*["']?([2-9]|\d\d+)\b/  ^(gunicorn|uvicorn)(?!.*\s(--workers|-w))
+  the server runs {1} workers, and each of them polls
+  WEB_CONCURRENCY=1
+reloader         setting   /\bFLASK_(?:DEBUG|ENV)["']?\s*[=:\s]\s*["']?(?:1|true|on|development)\b/  ^flask(?!.*\s--no-reload)
+  Flask’s debug mode starts the app in a second process, and again at every change of a file; the app polls
+  flask run --no-reload
+reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True/  run
+  Flask’s debug reloader runs this program twice, and both poll
+  app.run(debug=True, use_reloader=False)
+reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\breload\s*=\s*True/  import  debug|dev|local
+  uvicorn with reload starts the app anew at every change of a file, and the app polls
+  uvicorn.run(app, reload=False)
+reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bworkers\s*=\s*(?:[2-9]|\d\d|\S*(?:cpu_count|\*))/  import
+  uvicorn runs several workers, and each of them polls
+  uvicorn.run(app, workers=1)
+server-workers  command  /^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w|(?<! (?:--workers|-w).*)WEB_CONCURRENCY)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)/
+  {1} runs {3} workers, and each of them polls
+  {rest} --workers 1
+reloader  command  /^(gunicorn|uvicorn|hypercorn|granian|litestar) .*?( --reload(?:er)?)(?!\S)/
+  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
+  {rest}
+reloader  command  /^(flask)(?!.* --no-reload) .*?( --debug| --reload| FLASK_DEBUG=(?:1|true|on)| FLASK_ENV=dev\w*)/
+  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
+  {rest} --no-reload
+reloader  command  /^(fastapi)( dev)/
+  fastapi dev starts the app in a second process, and again at every change of a file; the app polls
+  fastapi run
+reloader  command  /(runserver)(?!.* --noreload)/
+  Django’s runserver loads the apps in two processes, and one of them polls
+  {rest} --noreload
+pm2-instances  command  /^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))/
+  pm2 runs several instances ({3}), and each of them polls
+  {rest}
+watcher  command  /()( WATCHED_BY=(.*))/
+  {3} starts the bot again at every change of a file, also while the one before still ends
+  start the bot itself, without {3}; for development a second bot from @BotFather`
+  .trim()
+  .split(/\n(?! )/)
+  .map((row) => {
+    const [head = '', why = '{value} copies of {name} poll', cure = '{key}: 1   ({lease})'] =
+      row.split('\n  ');
+    const [rule = '', where = '', what = '', proof = '-', around = '(?!)'] = head.split(/ {2,}/);
+    const [, source] = /^\/(.*)\/$/.exec(what) ?? [];
+    return {
+      ...{ rule, where: where.split('|'), proof, around: RegExp(around, 'i'), why, cure },
+      pattern: source && RegExp(source.replaceAll('ARGS', '(?:[^()]|\\([^()]*\\))*'), 'gim'),
+      tests: [...what.matchAll(/(\S+) (\S+)/g)].map(([, path = '', test = '']) => ({ path, test })),
     };
-    const rows = SETTINGS.filter((row) => isSuspect && row.manager === manager && row.tests.every(holds));
-    const lease = /kubernetes|helm|autoscaler/.test(manager) ? `${LEASE} k8s:` : LEASE;
-    const seen = polls ? ` (${polls.file}:${polls.line} polls: ${polls.what})` : '';
-    return rows.map(({ rule, why, cure, tests }) => {
-      const steps = stepsTo(tests[0]!.path);
-      const [value, key] = [String(at(document.value, steps)), String(steps.at(-1))];
-      const values = { name, file, command, value, key, lease };
-      const line = document.lineOf(steps);
-      return { rule, file, line, why: fill(why, values) + seen, cure: fill(cure, values) };
-    });
   });
+type Rule = (typeof RULES)[number];
+
+/** Every finding, sorted by place; the same rule tells of one line once. */
+export function findCauses(facts: Facts): Finding[] {
+  const { code, files, processes, webhooks } = facts;
+  const places: Place[] = [
+    ...processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
+      runs.map(({ text, polls, words }) => ({ where: 'command', file, text, note, line, polls, words })),
+    ),
+    ...webhooks.map((it) => ({ ...it, where: 'webhook', text: it.what })),
+    ...files.map(({ path: file }) => ({
+      ...{ where: file, file, text: code.codeOf(file), note: isForDevelopment(file) },
+    })),
+  ];
+  const all = [
+    ...processes.flatMap((it) => inSettings(it, facts)),
+    ...twoPollers(facts),
+    ...places.flatMap((it) => inText(it, facts)),
+    ...findTokens(facts),
+  ];
+  const keys = all.map(({ rule, file, line }) => `${rule} ${file} ${line}`);
+  return all
+    .filter((_, index) => keys.indexOf(keys[index]!) === index)
+    .sort((a, b) => (a.file ?? '').localeCompare(b.file ?? '') || (a.line ?? 0) - (b.line ?? 0));
+}
+
+/** `{name}` and its like as what they are; what is not known stays. */
+const fill = (words: string, values: Readonly<Record<string, unknown>>): string =>
+  words.replace(/\{(\w+)\}/g, (whole, key: string) => String(values[key] ?? whole));
+
+/** A number, also as text or as a variable's default: `${N:-3}`. */
+const MANY = /^\s*(?:\$\{\w+:?-)?0*([2-9]|[1-9]\d+)\}?\s*$/;
+
+function inSettings(process: Process, { files }: Facts): Finding[] {
+  const { manager, file, name, command, document, path, polls, isSuspect } = process;
+  const stepsTo = (steps: string) => stepsOf(steps, steps.startsWith('>') ? [] : path);
+  const holds = ({ path: steps, test }: Rule['tests'][number]) => {
+    const isAll = steps === '*';
+    const value = isAll ? files.map(({ text }) => text).join('\n') : at(document.value, stepsTo(steps));
+    if (test === 'many') return MANY.test(String(value));
+    return RegExp(test.slice(1)).test(String(value ?? '')) === test.startsWith('~');
+  };
+  const rows = RULES.filter(({ where, tests }) => isSuspect && where.includes(manager) && tests.every(holds));
+  const engine = /kubernetes|helm|autoscaler/.test(manager) ? ' k8s:' : '';
+  const lease = `or let one copy poll and the others stand by: singlepoll start --lease${engine}`;
+  const seen = polls ? ` (${polls.file}:${polls.line} polls: ${polls.what})` : '';
+  return rows.map(({ rule, why, cure, tests }) => {
+    const steps = stepsTo(tests[0]!.path);
+    const values = { name, file, command, value: at(document.value, steps), key: steps.at(-1), lease };
+    const line = document.lineOf(steps);
+    return { rule, file, line, why: fill(why, values) + seen, cure: fill(cure, values) };
+  });
+}
+
+/** `where`: `command`, `webhook`, or the path of a whole file. */
+type Place = { where: string; file: string; text: string; line?: number; note?: boolean } & Partial<Run>;
+
+function inText({ where: place, file, text, note = false, words = [], ...own }: Place, facts: Facts) {
+  const isCommand = place === 'command';
+  const rows = RULES.filter(({ where }) => where.some((it) => it === place || isKind(it, place)));
+  return rows.flatMap(({ rule, pattern, proof, around, why, cure }) =>
+    (pattern ? matchesIn(text, pattern) : []).flatMap((match) => {
+      const line = own.line ?? lineAt(text, match.index);
+      if (conditionsOf(facts.code.codeOf(file), line).some((it) => around.test(it))) return [];
+      const polls = isCommand ? own.polls : proven(proof, file, match[1], facts);
+      if (!polls && (proof !== '-' || isCommand)) return [];
+      const ofPoller = facts.texts.get(polls?.file ?? '');
+      if (polls && !/^(poll|named)$/.test(proof) && minds(`${text}${ofPoller}`, rule)) return [];
+      const rest = words.join(' ').replace(match[2] ?? '', '');
+      const values = { rest, ...match.map((it) => it?.trim() ?? 'the bot') };
+      const by = polls ? `: ${told(polls)}` : '';
+      const isNote = note && (isCommand || proof.startsWith('^'));
+      return { rule, file, line, note: isNote, why: fill(why, values) + by, cure: fill(cure, values) };
+    }),
+  );
+}
+
+function proven(proof: string, file: string, name: string | undefined, facts: Facts): Evidence | null {
+  const { code, polls, processes, isForWebhook, lease } = facts;
+  if (proof === 'poll') return polls[0] ?? null;
+  if (proof === 'run') return code.polls(file, true);
+  if (proof === 'import')
+    return code.polls((name && code.source(name, folderOf(file), 'python')) || file, false);
+  if (proof === 'named') {
+    const meant = processes.find((it) => it.name === name && !/^(npm|make)$/.test(it.manager));
+    const isMeant = !lease && !isForWebhook && (meant?.isSuspect ?? isBotName(name ?? 'bot'));
+    return isMeant ? (meant?.polls ?? polls[0] ?? null) : null;
+  }
+  const runs = processes.flatMap((it) => it.runs).filter(({ text }) => RegExp(proof).test(text));
+  return runs.find((it) => it.polls !== null)?.polls ?? null;
 }
 
 /** Where processes of one file run side by side. */
@@ -119,10 +251,8 @@ const SIDE_BY_SIDE = /^(procfile|compose|fly|supervisord|render|heroku|digitaloc
 
 function twoPollers(facts: Facts): Finding[] {
   const pollers = facts.processes.filter(
-    ({ manager, name, command, polls, runs }) =>
-      SIDE_BY_SIDE.test(manager) &&
-      ![polls, command, name].some((it) => it === null || it === '' || it === 'release') &&
-      !runs.some((it) => it.isLeased),
+    ({ manager, name, command, polls, isSuspect }) =>
+      SIDE_BY_SIDE.test(manager) && polls && isSuspect && command !== '' && name !== 'release',
   );
   return pollers.flatMap((process) => {
     const { file, line, name, polls } = process;
@@ -136,11 +266,15 @@ function twoPollers(facts: Facts): Finding[] {
 }
 
 /** What tells the bots of processes apart: env file, token and profiles of a service, and how the code names the token. */
-function botOf({ document, path, runs }: Process, { code, texts }: Facts): string {
-  const service = table(at(document.value, path));
-  const tokens = environmentOf(service).match(/"[^"=]*TOKEN[^"]*"(?:[:,]"[^}]*|:"[^"]*")?/gi) ?? [];
+function botOf({ value, runs }: Process, { code, texts }: Facts): string {
+  const tokens = environmentOf(value).match(/"[^"=]*TOKEN[^"]*"(?:[:,]"[^}]*|:"[^"]*")?/gi) ?? [];
   const names = runs
     .flatMap(({ target }) => (target === null ? [] : code.reached(target)))
     .flatMap((it) => texts.get(it)?.match(/\b[A-Z0-9_]*(?:BOT|TELEGRAM|TG_)[A-Z0-9_]*TOKEN\b/g) ?? []);
-  return JSON.stringify([service.env_file, tokens.sort(), service.profiles, [...new Set(names)].sort()]);
+  return JSON.stringify([
+    at(value, ['env_file']),
+    tokens.sort(),
+    at(value, ['profiles']),
+    [...new Set(names)].sort(),
+  ]);
 }

@@ -18,7 +18,7 @@ export function tokensIn(text: string): { bot: string; token: string; index: num
   }));
   const first = all.filter(({ token }, index) => all.findIndex((it) => it.token === token) === index);
   return first.filter(
-    ({ bot, token }) => !PUBLISHED.test(token) && !isMadeUp(bot, token.slice(bot.length + 1)),
+    ({ bot, token }) => !PUBLISHED.test(token) && !isMadeUp(bot, token.replace(/^\d+:/, '')),
   );
 }
 
@@ -32,20 +32,18 @@ const isMadeUp = (bot: string, secret: string): boolean =>
   /12345|^(\d)\1+$/.test(bot);
 
 export function findTokens({ project, files }: Facts): Finding[] {
-  const logs = project.files.filter(({ path }) => isKind('log', path));
-  const sources = files.filter(
-    ({ path }) => !isKind('log', path) && (!isKind('env', path) || isKind('example', path)),
-  );
-  const leaks = [...sources, ...logs].flatMap(({ path: file, text, isCut }) => {
-    const [rule, where, who] = isKind('log', file)
-      ? ['token-in-log', 'log', 'whoever reads it can poll (an HTTP client that logs its URLs, most likely)']
-      : ['token-in-file', 'file', 'everybody who gets a copy of it has a poller'];
-    const cure = isKind('log', file)
+  const leaks = project.files.flatMap(({ path: file, text, isCut }) => {
+    const [isLog, isExample] = [isKind('log', file), isKind('example', file)];
+    if (!isLog && (isKind('aside', file) || (isKind('env', file) && !isExample))) return [];
+    const [rule, where] = isLog
+      ? ['token-in-log', 'log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)']
+      : ['token-in-file', 'file: everybody who gets a copy of it has a poller'];
+    const cure = isLog
       ? `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`
-      : `@BotFather /revoke, the new token into .env${isKind('example', file) ? '' : ', and os.environ or process.env here'}`;
+      : `@BotFather /revoke, the new token into .env${isExample ? '' : ', and os.environ or process.env here'}`;
     return tokensIn(text).map(({ bot, index }) => {
       const line = isCut ? null : lineAt(text, index);
-      return { rule, file, line, why: `a token of bot ${bot} stands in the ${where}: ${who}`, cure };
+      return { rule, file, line, why: `a token of bot ${bot} stands in the ${where}`, cure };
     });
   });
   return [...inTwoEnvFiles(files), ...leaks];
@@ -76,7 +74,7 @@ const GIT_SETTINGS =
 const GIT_LOG =
   'log --all --no-color --no-ext-diff --no-textconv --no-renames --no-show-signature -U0 -p -G[0-9]{6,14}:[A-Za-z0-9_-]{30,50}';
 
-/** `limit` says why not all of it was looked at; null where it was. */
+/** `limits` says why not all of it was looked at. */
 export async function lookIntoHistory(folder: string, ownToken: string | null) {
   const settings = GIT_SETTINGS.split(' ').flatMap((it) => ['-c', it]);
   const log = [...GIT_LOG.split(' '), '--format=commit %H', '--', '.'];
@@ -87,13 +85,10 @@ export async function lookIntoHistory(folder: string, ownToken: string | null) {
   );
   // No repository, or one without commits, is nothing to tell.
   const isNone = /not a git repository|not have any commits|bad default revision|unknown revision/i;
-  const why = isMissing
-    ? 'there is no git here'
-    : code === null
-      ? 'it is too long'
-      : stderr.trim().split('\n')[0];
-  const limit = code === 0 || isNone.test(stderr) ? null : `the git history was not looked at: ${why}`;
-  return { findings: judgeHistory(stdout, ownToken), limit };
+  const ended = code === null ? 'it is too long' : stderr.trim().split('\n')[0];
+  const why = isMissing ? 'there is no git here' : ended;
+  const limits = code === 0 || isNone.test(stderr) ? [] : [`the git history was not looked at: ${why}`];
+  return { findings: judgeHistory(stdout, ownToken), limits };
 }
 
 /** Tests make tokens up. */

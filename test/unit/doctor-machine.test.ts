@@ -94,7 +94,7 @@ test('no more files, levels and bytes are read than the limits say, and it says 
   assert.match(small.limits[0]!, /^1\.py is too big/);
   const log = small.files.find(({ path }) => path === 'x.log');
   assert.deepEqual([log?.text, log?.isCut], [' 1\n', true]);
-  assert.match(read({ totalBytes: 3 }).limits[0]!, /looking ended after 1 files/);
+  assert.match(read({ totalBytes: 3 }).limits[0]!, /only the first 1 files/);
 });
 
 test('lines of shell', () => {

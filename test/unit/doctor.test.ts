@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parse } from 'smol-toml';
+import { draft } from '../../src/commands/init.ts';
 import { findLibrary } from '../../src/doctor/code.ts';
-import { draft } from '../../src/doctor/draft.ts';
 import { studyProject } from '../../src/doctor/processes.ts';
 import { findCauses } from '../../src/doctor/rules.ts';
 import { asProject, carried, projectNames, projectOf, ruleCases } from '../support/project.ts';
