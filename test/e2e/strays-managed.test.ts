@@ -126,16 +126,17 @@ xtest('a dashboard under supervisord that sends one message ends nothing: at the
 
 const monitor = (b: Bed) => hold(b, 'monitor', ['monitor'], 'getMe');
 
-test('a rival that shows on this machine nowhere: a newcomer says elsewhere, and yields with 75; who --probe says so, too', async (t) => {
+test('a rival that shows on this machine nowhere: who yields says elsewhere, however soon that is, and ends with 75; who --probe says so, too', async (t) => {
   const b = await bed(t);
-  b.env[RIVAL_AFTER] = SOON;
+  // Sooner than it can be known where it is: the yield waits for that.
+  b.env[RIVAL_AFTER] = '2s';
   const holder = await monitor(b);
   const rival = await startRemoteRival(t, b);
   await until('it to poll', () => rival.polls > 0);
   const { stdout } = await b.exits(1, 'who --probe', { ms: LONG_MS });
   assert.match(stdout, ELSEWHERE);
   assert.doesNotMatch(stdout, new RegExp(`^proven.*pid ${holder.pid}\\b`, 'm'));
-  const run = startWorker(b);
+  const run = startWorker(b, '--on-rival', 'yield');
   await run.ends(75, LONG_MS);
   assert.match(run.stderr(), ELSEWHERE);
   assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
