@@ -7,10 +7,10 @@ import { type Engine, openEngine } from '../support/engines.ts';
 import { assertNeverTwo } from '../support/judge.ts';
 import {
   FAST_TTL_MS,
-  goneAt,
   leaseBed,
   leaseOf,
   stateIs,
+  workerGone,
   workerNumber,
   workersOf,
 } from '../support/lease-bed.ts';
@@ -54,7 +54,7 @@ describe('lease, holding', () => {
     const run = await b.holding(['--stop-timeout', '60s'], node('ignores-term.mjs'));
     const [worker] = workersOf(b, 'ignores-term.mjs');
     const other = await b.another({ epoch: ((await b.record())?.epoch ?? 0) + 1 });
-    await goneAt(worker?.pid ?? -1, 'the worker', run);
+    await workerGone(worker?.pid, run);
     assert.match(run.stderr(), /lost/i);
     await stateIs(b, 'standby', run);
     const named = async () => leaseOf(await b.status()).holder === other.shown;

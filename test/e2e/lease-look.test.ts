@@ -4,7 +4,15 @@ import { after, before, describe, test } from 'node:test';
 import { PYTHON, worker } from '../support/bed.ts';
 import { type Engine, openEngine } from '../support/engines.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { FAST_TTL_MS, goneAt, leaseBed, leaseOf, stateIs, workersOf } from '../support/lease-bed.ts';
+import {
+  clockOf,
+  FAST_TTL_MS,
+  leaseBed,
+  leaseOf,
+  stateIs,
+  workerGone,
+  workersOf,
+} from '../support/lease-bed.ts';
 import { until } from '../support/wait.ts';
 
 describe('lease, looked at', () => {
@@ -77,8 +85,8 @@ describe('lease, looked at', () => {
     assert.deepEqual([status.healthy, leaseOf(status).mine], [false, true], 'it keeps the lease');
     const [first] = workersOf(b, 'poller.py');
     await own.pause();
-    const pausedAt = performance.now();
-    const gone = await goneAt(first?.pid ?? -1, 'the worker', run);
+    const pausedAt = clockOf(run);
+    const gone = await workerGone(first?.pid, run);
     assert.ok(gone < pausedAt + FAST_TTL_MS, `gone ${Math.round(gone - pausedAt)} ms after the last renewal`);
     await stateIs(b, 'standby', run);
     own.resume();

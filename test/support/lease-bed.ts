@@ -8,7 +8,7 @@ import { type Bed, bed, node } from './bed.ts';
 import type { Running } from './cli.ts';
 import { type Engine, type EngineName, openEngine, redisCommand, sql } from './engines.ts';
 import { readProc } from './proc.ts';
-import { until } from './wait.ts';
+import { queuedMs, until } from './wait.ts';
 
 /** The times of `--lease-profile fast`, ms: the ttl, and when a holder that cannot renew shuts its door, after its last renewal. */
 export const FAST = ['--lease-profile', 'fast', '--backoff', '10ms,50ms'];
@@ -172,14 +172,14 @@ export const stateIs = (b: Bed, state: StatusDocument['state'], run: Running, ms
     { ms, everyMs: 100, seen: run.seen },
   );
 
-/** Waits for a process to end; gives performance.now() of the moment. */
-export async function goneAt(pid: number, what: string, run: Running, ms = 10_000): Promise<number> {
-  await until(`${what} to be gone`, () => 'ZX'.includes(readProc(pid)?.state ?? 'X'), {
-    ms,
-    everyMs: 2,
-    seen: run.seen,
-  });
-  return performance.now();
+/** A clock for limits: it stands while the supervisor, or this process, which is the Bot API, waits for a CPU. */
+export const clockOf = (run: Running): number => performance.now() - queuedMs([run.pid, process.pid]);
+
+/** Waits for a worker to end; gives the moment by `clockOf`. */
+export async function workerGone(pid: number | undefined, run: Running): Promise<number> {
+  const isGone = () => 'ZX'.includes(readProc(pid ?? -1)?.state ?? 'X');
+  await until('the worker to be gone', isGone, { everyMs: 2, seen: run.seen });
+  return clockOf(run);
 }
 
 /** Right after a renewal, so that the deadlines can be told; gives performance.now() from before it. */
