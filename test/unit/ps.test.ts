@@ -1,16 +1,20 @@
 /** The process list without /proc, with the tools of this machine. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openEyes } from '../../src/strays/finder.ts';
 import { isStopped } from '../../src/strays/grade.ts';
 import { psHands } from '../../src/strays/processes.ts';
+import { readProc } from '../support/proc.ts';
 import { createStrayWorld, isAlive, PYTHON } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
 
 test('one process before a signal: start time and state; nobody is null', () => {
   const look = psHands.look(process.pid)!;
-  assert.ok(Math.abs(Date.parse(look.startId) - (Date.now() - process.uptime() * 1000)) < 5_000);
+  const bootS = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'latin1'))?.[1]);
+  const startedMs = bootS * 1_000 + (readProc(process.pid)?.startTicks ?? 0) * 10;
+  assert.ok(Math.abs(Date.parse(look.startId) - startedMs) < 2_000, `${look.startId}, ${startedMs}`);
   assert.equal(psHands.look(4_000_000), null);
 });
 
