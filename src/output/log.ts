@@ -13,7 +13,7 @@ import { dirname, join } from 'node:path';
 import { readTextFile } from '../config/files.ts';
 import { makeFolder } from '../files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
-import { LINE_BYTES_MAX } from './last-lines.ts';
+import { LINE_BYTES_MAX } from './pump.ts';
 
 /** As `status` tells of it. */
 export interface LogFacts {

@@ -1,11 +1,10 @@
 /**
- * Carries a worker's output to ours: source → masker → sink, and on the way its lines. One chunk is under way at a time: while the
+ * Carries a worker's output to ours: source → masker → sink, and on the way cuts it into lines. One chunk is under way at a time: while the
  * destination takes no more, nothing is read, the worker blocks as it would on any full pipe, and memory stays bounded. A
  * destination that is gone or full never stops the reading, so that the worker neither blocks nor dies of it.
  */
 import net from 'node:net';
 import type { Readable } from 'node:stream';
-import type { StreamLines } from './last-lines.ts';
 import { createMasker } from './mask.ts';
 import type { Sink } from './sink.ts';
 
@@ -16,18 +15,21 @@ export interface PumpOptions {
   readonly sink: Sink | null;
   /** Our own tokens, masked wherever they show. */
   readonly tokens: readonly string[];
-  readonly lines: StreamLines;
   /** Gets whole lines, as they are printed: one text without the last newline, a latin1 character for each byte. */
   readonly onLines: (text: string) => void;
 }
 
+/** A line is broken where it is longer. */
+export const LINE_BYTES_MAX = 32 * 1024;
 /** What a pipe of Linux holds. */
 const PIPE_BYTES = 64 * 1024;
 /** The beginning of a token, and a line without an end, are held back this long: they may be a prompt. */
 const HOLD_MS = 2_000;
 
-export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions) {
+export function startPump({ source, sink, tokens, onLines }: PumpOptions) {
   const masker = createMasker(tokens);
+  /** The line that has no end yet, a latin1 character for each byte. */
+  let unfinished = '';
   /** Writes that the sink has not finished. */
   let pending = 0;
   let hasEnded = false;
@@ -44,20 +46,26 @@ export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions)
   function take(chunk: Buffer): boolean {
     print(masker.push(chunk));
     clearTimeout(holdTimer);
-    if (masker.held > 0 || lines.isUnfinished()) holdTimer = setTimeout(letGo, HOLD_MS);
+    if (masker.held > 0 || unfinished !== '') holdTimer = setTimeout(letGo, HOLD_MS);
     return pending === 0;
   }
 
   function print(out: Buffer): void {
     if (out.length === 0) return;
-    tell(lines.add(out));
+    // The source uses its buffer again, so this is a copy.
+    const text = unfinished + out.toString('latin1');
+    const end = text.lastIndexOf('\n');
+    unfinished = text.slice(end + 1);
+    if (end >= 0) onLines(text.slice(0, end));
+    if (unfinished.length > LINE_BYTES_MAX) endLine();
     if (!sink) return;
     pending++;
     sink.write(out, written);
   }
 
-  function tell(text: string | null): void {
-    if (text !== null) onLines(text);
+  function endLine(): void {
+    if (unfinished !== '') onLines(unfinished);
+    unfinished = '';
   }
 
   function written(): void {
@@ -71,7 +79,7 @@ export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions)
     // Behind a stalled reader a prompt is not seen anyway.
     if (pending > 0) holdTimer = setTimeout(letGo, HOLD_MS);
     else print(masker.release());
-    tell(lines.end());
+    endLine();
     if (pending > 0) input.pause();
   }
 
@@ -80,7 +88,7 @@ export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions)
     hasEnded = true;
     clearTimeout(holdTimer);
     print(masker.flush());
-    tell(lines.end());
+    endLine();
     if (pending === 0) finish();
   }
 

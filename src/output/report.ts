@@ -120,15 +120,16 @@ export function openRunOutput(
     pump(from: OutputName, { onLines, ...options }: Pick<PumpOptions, 'source' | 'tokens' | 'onLines'>) {
       const lines = recent.stream(from);
       const pump = startPump({
-        ...{ ...options, lines, sink: sinks?.[from] ?? null },
+        ...{ ...options, sink: sinks?.[from] ?? null },
         onLines(text) {
+          lines.add(text);
           log?.write(from, text);
           // A phrase that is looked for stands again and again in a flood, so its end is enough.
           onLines(text.slice(-SEARCHED_MAX));
           changes.touch();
         },
       });
-      return { ...pump, lines };
+      return { ...pump, texts: lines.texts };
     },
     /** Begins to write the log; what was said before comes first. */
     async openLog(path: string): Promise<void> {

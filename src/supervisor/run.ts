@@ -173,7 +173,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     // A worker that ended by itself may have said why, so its last lines are waited for; one that a signal ended is replaced at once.
     if (exit.signal === null)
       await Promise.race([Promise.all(lastOutput.map((it) => it.done)), pause(LAST_WORDS_MS)]);
-    const texts = lastOutput.flatMap(({ lines }) => lines.texts());
+    const texts = lastOutput.flatMap(({ texts }) => texts());
     lastConflict = texts.reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
     const { good, headed } = loop.state;
     if (!good && !headed) setImmediate(explain, exit, texts, performance.now() - spawnedAtMs);
@@ -263,7 +263,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     else won();
   }
 
-  const lastLines = () => lastOutput.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
+  const lastLines = () => lastOutput.flatMap(({ texts }) => texts().slice(-20)).slice(-20);
 
   let saidLastLines = false;
   function sayLastLines(): void {

@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { LINE_BYTES_MAX } from '../../src/output/last-lines.ts';
 import { type LogOptions, openLog } from '../../src/output/log.ts';
+import { LINE_BYTES_MAX } from '../../src/output/pump.ts';
 
 const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:out|singlepoll) /gm;
 /** Of `line` with its stamp and newline: three fit into the 180 bytes of `bench`. */

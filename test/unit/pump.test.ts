@@ -6,9 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { after, test } from 'node:test';
-import { createLastLines } from '../../src/output/last-lines.ts';
 import { openWorkerPipes } from '../../src/output/pipes.ts';
-import { type PumpOptions, startPump } from '../../src/output/pump.ts';
+import { LINE_BYTES_MAX, type PumpOptions, startPump } from '../../src/output/pump.ts';
 import type { Sink } from '../../src/output/sink.ts';
 import { until } from '../support/wait.ts';
 
@@ -34,9 +33,8 @@ function memory(quick = true) {
 
 function begin(source: PumpOptions['source'], sink: Sink) {
   const seen: string[] = [];
-  const lines = createLastLines([]).stream('out');
   const onLines = (text: string) => seen.push(...Buffer.from(text, 'latin1').toString().split('\n'));
-  return { pump: startPump({ source, sink, tokens: [OWN], lines, onLines }), lines, seen };
+  return { pump: startPump({ source, sink, tokens: [OWN], onLines }), seen };
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -44,7 +42,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 test('a token in two writes is masked; lines are told, masked, the last one at the end', async () => {
   const out = memory();
   const source = new PassThrough();
-  const { pump, seen, lines } = begin(source, out.sink);
+  const { pump, seen } = begin(source, out.sink);
   source.write(`POST /bot${OWN.slice(0, 15)}`);
   await turn();
   assert.equal(out.text(), 'POST /bot7312345678:');
@@ -55,7 +53,28 @@ test('a token in two writes is masked; lines are told, masked, the last one at t
   await pump.done;
   assert.equal(seen[1], 'Conflict: terminated by other getUpdates request');
   assert.equal(out.text(), seen.join('\n'));
-  assert.deepEqual(lines.texts(), seen);
+});
+
+test('lines end with their bytes, however the stream is cut and its buffer used again; one without an end is broken', async () => {
+  const bytes = Buffer.from('one\r\nGrüße 🙂\n\nlast');
+  for (let at = 0; at <= bytes.length; at++) {
+    const source = new PassThrough();
+    const { pump, seen } = begin(source, memory().sink);
+    const first = Buffer.from(bytes.subarray(0, at));
+    source.write(first);
+    await turn();
+    first.fill('#');
+    source.end(bytes.subarray(at));
+    await pump.done;
+    assert.deepEqual(seen, ['one\r', 'Grüße 🙂', '', 'last'], `cut at ${at}`);
+  }
+  const source = new PassThrough();
+  const { pump, seen } = begin(source, memory().sink);
+  source.write(Buffer.alloc(LINE_BYTES_MAX + 1, '-'));
+  await turn();
+  assert.equal(seen[0]?.length, LINE_BYTES_MAX + 1);
+  source.end();
+  await pump.done;
 });
 
 test('a prompt that looks like the beginning of a token is printed after a while, but never one of our own secret', async (t) => {
