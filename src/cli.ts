@@ -4,7 +4,6 @@ import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { journalMarks } from './output/words.ts';
-import { OWNED_VARIABLE } from './service/messages.ts';
 import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
@@ -43,10 +42,8 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) return tell(error);
     if (error.exitCode === 0) return EXIT.ok;
-    if (OWNED_VARIABLE in process.env) {
-      const { openOwner } = await import('./service/link.ts');
-      await openOwner().end(error.message.replace(/^error: /, ''));
-    }
+    const link = await (await import('./service/link.ts')).openLink();
+    await link?.end(error.message.replace(/^error: /, ''));
     return EXIT.usage;
   }
 }

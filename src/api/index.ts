@@ -5,13 +5,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { statusOf } from '../commands/answers.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../service/messages.ts';
+import { LINK_FD, readLink, STARTER_VARIABLE } from '../service/link.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from '../supervisor/control.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { type StartOptions, startWords } from './options.ts';
@@ -63,7 +62,7 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
   const output = options.output ?? 'inherit';
   const child = spawn(process.execPath, ['--', PROGRAM, ...startWords(options)], {
     cwd: options.cwd,
-    env: { ...process.env, ...options.env, [OWNED_VARIABLE]: '1' },
+    env: { ...process.env, ...options.env, [STARTER_VARIABLE]: 'owner' },
     stdio: ['ignore', output, output, 'pipe'],
   });
   let state: RunState = 'starting';
@@ -126,19 +125,11 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
     void ended.then(({ code, reason }) => reject(new SinglepollError(code, reason, told?.hint)));
     const link = child.stdio[LINK_FD] as Readable | undefined;
     if (!link) return;
-    link.on('error', () => {});
-    createInterface({ input: link }).on('line', (line) => {
-      let message: OwnerMessage;
-      try {
-        message = JSON.parse(line);
-      } catch {
-        // Cut short by a SIGKILL.
-        return;
-      }
+    readLink(link, (message) => {
       if ('state' in message) move(message.state);
       else if ('control' in message) control = message.control;
       else if ('end' in message) told = message.end;
-      else resolve(supervisor);
+      else if ('ready' in message) resolve(supervisor);
     });
   });
 }

@@ -1,7 +1,6 @@
 /** `singlepoll start`: the supervisor in this process, or with --detach in one of its own. */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { flagWords } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
@@ -9,18 +8,17 @@ import { readText } from '../machine/procfs.ts';
 import { leaveGoneTerminal, openSink } from '../output/sink.ts';
 import { createWaitLine } from '../output/wait-line.ts';
 import { painter, span } from '../output/words.ts';
-import type { Owner } from '../service/link.ts';
-import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, readyText } from '../service/messages.ts';
+import { LINK_FD, type Link, openLink, readLink, STARTER_VARIABLE } from '../service/link.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
 import { runTool } from '../tools.ts';
 import { configure, type Invocation, type Loaded, workingFolder } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
-  const owner = OWNED_VARIABLE in process.env ? (await import('../service/link.ts')).openOwner() : null;
+  const link = await openLink();
   try {
-    return await begin({ ...(await configure(invocation)), ...invocation }, owner);
+    return await begin({ ...(await configure(invocation)), ...invocation }, link);
   } catch (error) {
-    await owner?.end(error);
+    await link?.end(error);
     // A run that has begun has taken it out.
     if ('NOTIFY_SOCKET' in process.env)
       await (await import('../service/notify.ts')).tellEnd(process.env, error);
@@ -32,15 +30,13 @@ export async function run(invocation: Invocation): Promise<number> {
 export type Beginning = Loaded & Pick<Invocation, 'flags' | 'words'>;
 
 /** Returns once a detached supervisor is ready; ends this process with the supervisor that runs in it. */
-export async function begin(beginning: Beginning, owner: Owner | null = null): Promise<number> {
+export async function begin(beginning: Beginning, link: Link | null = null): Promise<number> {
   const { config, warnings, flags } = beginning;
-  const isDetached = DETACHED_VARIABLE in process.env;
-  if (config.detach && !config.dryRun && !isDetached) return await launch(beginning);
+  if (config.detach && !config.dryRun && !link?.isDetached) return await launch(beginning);
   if (config.cwd !== workingFolder()) process.chdir(config.cwd);
-  const link = isDetached ? await (await import('../service/link.ts')).openLink() : null;
   const { start } = await import('../supervisor/start.ts');
   // Whatever a library still holds open must not keep an ended supervisor alive.
-  process.exit(await start({ config, warnings, flags, link, owner }));
+  process.exit(await start({ config, warnings, flags, link }));
 }
 
 /**
@@ -66,7 +62,7 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
     cwd: config.cwd,
     env: {
       ...process.env,
-      [DETACHED_VARIABLE]: process.stderr.isTTY ? 'terminal' : 'plain',
+      [STARTER_VARIABLE]: process.stderr.isTTY ? 'terminal' : 'plain',
       // In a session of its own, without a terminal, a hang-up can only be meant: it restarts the worker.
       [HUP_IGNORED]: '0',
     },
@@ -85,16 +81,14 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
   const raw = child.stderr as Readable;
   const link = child.stdio[LINK_FD] as Readable;
   raw.on('data', say);
-  link.on('error', () => {});
   const code = await new Promise<number>((resolve) => {
-    createInterface({ input: link }).on('line', (line) => {
-      const text = readyText(line);
-      if (text === null) say(`${line}\n`);
-      else
+    readLink(link, (message) => {
+      if ('text' in message) say(message.text);
+      else if ('ready' in message)
         void doubt.then((warning) => {
           waitLine.stop();
           if (warning !== null) say(`singlepoll: ${warning}\n`);
-          process.stdout.write(`${text}\n`, () => resolve(EXIT.ok));
+          process.stdout.write(`${message.ready}\n`, () => resolve(EXIT.ok));
         });
     });
     child.on('error', (error) => {

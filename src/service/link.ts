@@ -1,108 +1,101 @@
-/** The supervisor's end of the link to the process that started it. Each is opened once, in a process that was started for it. */
+/**
+ * The link between a supervisor and the process that started it, over a socket of its own: `start --detach`, which shows the lines of
+ * the start and leaves when the run is ready, or a program that owns the supervisor (src/api), which never outlives it. Each line is
+ * one JSON object. Nothing is sent the other way: when the starter is gone, its end closes.
+ */
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
 import { painter } from '../output/words.ts';
-import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, type OwnerMessage, readyLine } from './messages.ts';
+import type { RunState } from '../supervisor/status.ts';
 
-/** The link to `start --detach`, which is closed when the run is ready. Until then its loss matters, later it does not. */
-export type Link = Awaited<ReturnType<typeof openLink>>;
+export const LINK_FD = 3;
+/** Set in the environment of the supervisor: `owner`, or how the lines for `start --detach` are coloured (`terminal`, `plain`). */
+export const STARTER_VARIABLE = '_SINGLEPOLL_STARTER';
 
-/** The link to the program that owns the supervisor, which never outlives it. */
-export type Owner = ReturnType<typeof openOwner>;
+export type LinkMessage =
+  | { readonly state: RunState }
+  /** Path of its control socket, once that is open. */
+  | { readonly control: string }
+  /** To be shown as it is. */
+  | { readonly text: string }
+  | { readonly ready: string }
+  /** Why it ends; the code is its exit code. */
+  | { readonly end: { readonly reason: string; readonly hint?: string | undefined } };
 
-/** How long an ending supervisor waits for a program that does not read. */
+/** The supervisor's end. */
+export type Link = NonNullable<Awaited<ReturnType<typeof openLink>>>;
+
+/** How long an ending supervisor waits for a starter that does not read. */
 const END_MS = 500;
-/** No more states are sent to a program that has left this much unread. */
+/** No more states are sent to a starter that has left this much unread. */
 const UNREAD_MAX = 64 * 1024;
 
-function openSocket() {
-  return new net.Socket({ fd: LINK_FD, readable: true, writable: true });
+/** For the starter. */
+export function readLink(link: Readable, onMessage: (message: LinkMessage) => void): void {
+  link.on('error', () => {});
+  createInterface({ input: link }).on('line', (line) => {
+    let message: LinkMessage;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      // Cut short by a SIGKILL.
+      return;
+    }
+    onMessage(message);
+  });
 }
 
-function watch(socket: net.Socket) {
-  let isGone = false;
+/** Opened once in a process; null: nobody waits for this supervisor. */
+export async function openLink(starter = process.env[STARTER_VARIABLE], given?: net.Socket) {
+  if (starter === undefined) return null;
+  // The worker, which may be another singlepoll, must not see this variable.
+  delete process.env[STARTER_VARIABLE];
+  const isDetached = starter !== 'owner';
+  const socket = given ?? new net.Socket({ fd: LINK_FD, readable: true, writable: true });
+  let [isGone, isReady, hasEnded] = [false, false, false];
   let listener = (): void => {};
-  const leave = (): void => {
+
+  function leave(): void {
     if (isGone) return;
     isGone = true;
     socket.destroy();
     listener();
-  };
-  socket.on('end', leave).on('close', leave).on('error', leave).resume();
+  }
+
+  function tell(message: LinkMessage, onSent = () => {}): void {
+    if (isGone) onSent();
+    else if (!('state' in message) || socket.writableLength < UNREAD_MAX)
+      socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => onSent());
+  }
+
+  socket.on('end', leave).on('close', leave).on('error', leave).resume().unref();
   return {
-    isGone: () => isGone,
-    /** Replaces the listener; calls it at once if the other end has gone already. */
+    /** The starter leaves when the run is ready; until then its loss matters, later it does not. */
+    isDetached,
+    paint: await painter(isDetached ? { isTTY: starter === 'terminal' } : process.stderr),
+    tell: (message: LinkMessage): void => tell(message),
+    get isReady(): boolean {
+      return isReady;
+    },
+    /** Only the first call counts. */
+    ready(text: string): void {
+      if (isReady) return;
+      isReady = true;
+      tell({ ready: text });
+      if (!isDetached) return;
+      isGone = true;
+      socket.end(() => socket.destroy());
+      leaveStderr();
+    },
+    /** Replaces the listener; calls it at once if the starter has gone already. */
     onGone(next: () => void): void {
       listener = next;
       if (isGone) next();
     },
-  };
-}
-
-export async function openLink(socket = openSocket()) {
-  const isTTY = process.env[DETACHED_VARIABLE] === 'terminal';
-  // The worker, which may be another singlepoll, must not see this variable.
-  delete process.env[DETACHED_VARIABLE];
-  const paint = await painter({ isTTY });
-  const { isGone, onGone } = watch(socket);
-  let isReady = false;
-  return {
-    paint,
-    sink: {
-      write(bytes: Uint8Array | string, onFree: () => void): void {
-        if (isGone()) onFree();
-        else socket.write(bytes, () => onFree());
-      },
-    },
-    get isReady(): boolean {
-      return isReady;
-    },
-    /** Reports that it runs. Only the first call counts. */
-    ready(text: string): void {
-      if (isReady) return;
-      isReady = true;
-      socket.end(readyLine(text), () => socket.destroy());
-      leaveStderr();
-    },
-    onGone: (listener: () => void): void => onGone(() => void (isReady || listener())),
-  };
-}
-
-/** Replaces stderr by /dev/null: until now Node's own crash messages went to the starter. */
-function leaveStderr(): void {
-  try {
-    closeSync(2);
-    // open(2) returns the lowest free number, which is the one just closed.
-    openSync('/dev/null', 'r+');
-  } catch {
-    // It was not open, so nothing keeps the starter's end open.
-  }
-}
-
-export function openOwner(socket = openSocket()) {
-  delete process.env[OWNED_VARIABLE];
-  const { isGone, onGone } = watch(socket);
-  socket.unref();
-  let isReady = false;
-  let hasEnded = false;
-  const tell = (message: OwnerMessage, onSent = () => {}): void => {
-    if (isGone()) onSent();
-    else if (!('state' in message) || socket.writableLength < UNREAD_MAX)
-      socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => onSent());
-  };
-  return {
-    get isReady(): boolean {
-      return isReady;
-    },
-    tell: (message: OwnerMessage): void => tell(message),
-    ready(_text: string): void {
-      if (isReady) return;
-      isReady = true;
-      tell({ ready: true });
-    },
-    onGone,
     /** Reports why it ends; resolves when that was sent, or after half a second. Only the first call counts. */
     async end(why: unknown): Promise<void> {
       if (hasEnded) return;
@@ -120,5 +113,21 @@ export function openOwner(socket = openSocket()) {
         });
       });
     },
+    /** Where the words of a detached run go. */
+    sink: {
+      write: (bytes: Uint8Array, onFree: () => void): void =>
+        tell({ text: Buffer.from(bytes).toString() }, onFree),
+    },
   };
+}
+
+/** Replaces stderr by /dev/null: until now Node's own crash messages went to the starter. */
+function leaveStderr(): void {
+  try {
+    closeSync(2);
+    // open(2) returns the lowest free number, which is the one just closed.
+    openSync('/dev/null', 'r+');
+  } catch {
+    // It was not open, so nothing keeps the starter's end open.
+  }
 }

@@ -9,14 +9,12 @@
  */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { createListeners } from '../output/listeners.ts';
-import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
-import type { Ending } from '../supervisor/table.ts';
+import type { Ending, Phase } from '../supervisor/table.ts';
 import { runTool } from '../tools.ts';
-import { createWatchdog, type Seen } from './watchdog.ts';
 
 interface View {
   seen(): Seen;
@@ -48,10 +46,15 @@ export function openService(
   const sender = createSender(socket, (problem) =>
     report.line('systemd', `systemd is not told how it goes: ${problem}`, 'warn'),
   );
-  let isReady = false;
-  let isEnding = false;
+  /** Once there is a run. */
+  let view: View | null = null;
+  let feeds = (): boolean => isReady;
+  let [isReady, isStarved, isEnding] = [false, false, false];
   let shown = '';
-  let leave = (): void => {};
+  let stopListening = (): void => {};
+  const ticks = createListeners<[]>('what is told to systemd', report);
+  ticks.add(tick);
+  const timer = setInterval(ticks.tell, Math.min(STATUS_EVERY_MS, tickMs)).unref();
 
   function say(line: string, more: Message = {}): void {
     // READY is sent with its status, even if a tick of the watchdog has sent the same status before.
@@ -60,13 +63,18 @@ export function openService(
     sender.send({ ...(isNew ? { STATUS: line } : {}), ...more });
   }
 
-  /** Replaces the previous timer and listener. */
-  function every(ms: number, tick: () => void): void {
-    leave();
-    const ticks = createListeners<[]>('what is told to systemd', report);
-    ticks.add(tick);
-    const timer = setInterval(ticks.tell, ms).unref();
-    leave = () => clearInterval(timer);
+  function tick(): void {
+    // While it waits for the lock, the timer shows that the event loop is alive.
+    const isFed = watchdogMs > 0 && feeds();
+    const next = `systemd starts singlepoll anew within ${duration(watchdogMs)}`;
+    if (view && watchdogMs > 0 && isReady && !isFed && !isStarved)
+      report.line(
+        'systemd',
+        `nobody has polled for too long: the watchdog is not fed any more, and ${next}`,
+        'error',
+      );
+    isStarved = !isFed;
+    say(view ? statusLine(view.status()) : shown, isFed ? { WATCHDOG: '1' } : {});
   }
 
   const service = {
@@ -74,47 +82,30 @@ export function openService(
     standsBy(): void {
       isReady = true;
       say('stands by until the present supervisor leaves', { READY: '1' });
-      // The timer shows that the event loop, which waits for the lock, is alive.
-      if (watchdogMs > 0) every(tickMs, () => sender.send({ WATCHDOG: '1' }));
     },
-    follow({ seen, status, listen }: View): void {
-      const feeds = createWatchdog(Math.max(deafAfterMs, watchdogMs / 2), performance.now());
-      let isStarved = false;
+    follow(it: View): void {
+      view = it;
+      const isFed = createWatchdog(Math.max(deafAfterMs, watchdogMs / 2), performance.now());
+      feeds = () => isFed(it.seen(), performance.now());
       const look = (): void => {
-        const now = status();
+        const now = it.status();
         // In deploy mode the state is `disabled` even before the worker has started, so the phase counts, too.
         const runs =
-          /^(polling|standby|disabled)$/.test(now.state) && /^(polling|standby)$/.test(seen().phase);
+          /^(polling|standby|disabled)$/.test(now.state) && /^(polling|standby)$/.test(it.seen().phase);
         say(statusLine(now), runs && !isReady ? { READY: '1' } : {});
         isReady ||= runs;
       };
-      every(Math.min(STATUS_EVERY_MS, tickMs), () => {
-        const isFed = watchdogMs > 0 && feeds(seen(), performance.now());
-        const next = `systemd starts singlepoll anew within ${duration(watchdogMs)}`;
-        if (watchdogMs > 0 && isReady && !isFed && !isStarved)
-          report.line(
-            'systemd',
-            `nobody has polled for too long: the watchdog is not fed any more, and ${next}`,
-            'error',
-          );
-        isStarved = !isFed;
-        say(statusLine(status()), isFed ? { WATCHDOG: '1' } : {});
-      });
-      const stopTicks = leave;
-      const stopListening = listen(look);
-      leave = () => {
-        stopTicks();
-        stopListening();
-      };
+      stopListening = it.listen(look);
       look();
     },
     /** The run has begun to end; the reason becomes the last status. */
     stopping({ code, reason }: Ending): void {
       if (isEnding) return;
       isEnding = true;
-      leave();
+      clearInterval(timer);
+      stopListening();
       const text = code === EXIT.ok ? `stopped: ${reason}` : `${reason} (exit ${code})`;
-      say(plain(maskText(text, []), STATUS_MAX), { STOPPING: '1' });
+      say(plain(text, STATUS_MAX), { STOPPING: '1' });
     },
     /** `why`: the error that ends the run early. Resolves when everything was sent, or after a second. */
     async end(why?: unknown): Promise<void> {
@@ -139,36 +130,31 @@ export function statusLine({ state, worker, polling, problems }: StatusDocument)
   if (polling?.lastPollAt) parts.push(`${polling.polls} polls, last ${polling.lastPollAt.slice(11, 19)} UTC`);
   if (worker && worker.restarts > 0) parts.push(`restarts ${worker.restarts}`);
   if (problems[0]) parts.push(`problem: ${problems[0].message}`);
-  return plain(maskText(parts.join('; '), []), STATUS_MAX);
+  return plain(parts.join('; '), STATUS_MAX);
 }
 
 /** Sends one message after the other; a newer value of the same name replaces one that was not sent yet. */
 function createSender(socket: string, onProblem: (problem: string) => void) {
   let waiting: Record<string, string> = {};
-  let sending: Promise<void> | null = null;
+  let sending = Promise.resolve();
   let pause: NodeJS.Timeout | undefined;
   let hasFailed = false;
 
-  async function sendAll(): Promise<void> {
-    while (Object.keys(waiting).length > 0) {
-      const words = Object.entries(waiting).map(([name, value]) => `${name}=${value}`);
-      waiting = {};
-      const options = { timeoutMs: SEND_MS, env: { NOTIFY_SOCKET: socket } };
-      const { code, stderr, isMissing } = await runTool('systemd-notify', words, options);
-      if (code === 0 || hasFailed) continue;
-      hasFailed = true;
-      onProblem(isMissing ? 'there is no systemd-notify here' : (stderr.trim().split('\n')[0] ?? ''));
-    }
+  async function sendWaiting(): Promise<void> {
+    const words = Object.entries(waiting).map(([name, value]) => `${name}=${value}`);
+    waiting = {};
+    if (words.length === 0) return;
+    const options = { timeoutMs: SEND_MS, env: { NOTIFY_SOCKET: socket } };
+    const { code, stderr, isMissing } = await runTool('systemd-notify', words, options);
+    if (code === 0 || hasFailed) return;
+    hasFailed = true;
+    onProblem(isMissing ? 'there is no systemd-notify here' : (stderr.trim().split('\n')[0] ?? ''));
   }
 
   function go(): void {
     clearTimeout(pause);
     pause = undefined;
-    // Not reset within sendAll, which may end before `sending` is set. Sends what has come meanwhile, too.
-    sending ??= sendAll().finally(() => {
-      sending = null;
-      if (Object.keys(waiting).length > 0) go();
-    });
+    sending = sending.then(sendWaiting);
   }
 
   return {
@@ -179,5 +165,37 @@ function createSender(socket: string, onProblem: (problem: string) => void) {
     },
     drained: () =>
       Promise.race([sending, new Promise<void>((resolve) => void setTimeout(resolve, END_MS).unref())]),
+  };
+}
+
+export interface Seen {
+  readonly phase: Phase;
+  /** Polls answered so far; null: they can't be seen (deploy mode, or a worker that bypasses the gateway). */
+  readonly polls: number | null;
+  /** The Bot API is out of reach or asked for a pause, a rival polls, or the worker set an allowed webhook. */
+  readonly helpless: boolean;
+  /** How late the lease's keeper is, in ms; 0 without a lease. */
+  readonly keeperLateMs: number;
+}
+
+/**
+ * Decides whether to feed the watchdog, at every tick: polls that succeed feed it, not a mere timer. It is fed without them only if there
+ * is no polling for a reason that a restart of singlepoll could not cure. Feeding ends when the worker has not polled for `patienceMs`,
+ * which is longer than singlepoll needs to cure that itself.
+ */
+export function createWatchdog(patienceMs: number, startMs: number): (seen: Seen, nowMs: number) => boolean {
+  let goodAtMs = startMs;
+  let polls = 0;
+  return (seen, nowMs) => {
+    // In standby no polls are expected; only the keeper's lateness counts.
+    if (seen.phase === 'standby') {
+      const isOnTime = seen.keeperLateMs < patienceMs;
+      if (isOnTime) goodAtMs = nowMs;
+      return isOnTime;
+    }
+    const hasPolled = seen.polls === null ? seen.phase === 'polling' : seen.polls > polls;
+    if (hasPolled || seen.phase === 'exited' || seen.helpless) goodAtMs = nowMs;
+    polls = seen.polls ?? 0;
+    return nowMs - goodAtMs < patienceMs;
   };
 }

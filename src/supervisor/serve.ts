@@ -35,9 +35,9 @@ interface Asked {
 
 /** Null: the control channel could not be opened, which is said. */
 export async function showRun(run: Run, asked: Asked) {
-  const { owner, report, output, http, service, socketPath, status } = run;
+  const { link, report, output, http, service, socketPath, status } = run;
   const document = documentOf(run);
-  const tellState = () => owner?.tell({ state: status.runState() });
+  const tellState = () => link?.tell({ state: status.runState() });
   run.onStep(tellState);
   http?.shows({
     brief: () => status.document(),
@@ -58,7 +58,7 @@ export async function showRun(run: Run, asked: Asked) {
     report.line('control', text, 'warn');
     return null;
   });
-  if (served) owner?.tell({ control: socketPath });
+  if (served) link?.tell({ control: socketPath });
   tellState();
   return served;
 }

@@ -24,8 +24,8 @@ import { standsBy } from './until-ready.ts';
 export async function start(request: StartRequest): Promise<number> {
   const teardown = createTeardown();
   const asks = listen();
-  request.link?.onGone(() => asks.stop('who started it has gone before it was ready'));
-  request.owner?.onGone(() => asks.stop(OWNER_GONE));
+  const { link } = request;
+  link?.onGone(() => asks.stop(link.isDetached ? 'who started it has gone before it was ready' : OWNER_GONE));
   const output = await openOutput(request, teardown);
   const { report } = output;
   let failure: unknown;
@@ -52,7 +52,7 @@ export async function start(request: StartRequest): Promise<number> {
     }
     const text = 'stopped before a worker was started';
     report.line('stop', text);
-    await request.owner?.end(text);
+    await link?.end(text);
     return EXIT.ok;
   } finally {
     await teardown.closeTo(0, failure);
@@ -62,7 +62,7 @@ export async function start(request: StartRequest): Promise<number> {
 async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<RunOutput> {
   const tokens = config.token === null ? [] : [config.token];
   const paint = link ? link.paint : await painter(process.stderr);
-  const output = openRunOutput(config, tokens, link?.sink ?? null, paint);
+  const output = openRunOutput(config, tokens, link?.isDetached ? link.sink : null, paint);
   teardown.add(leaveGoneTerminal);
   teardown.add(() => output.report.drained(1_000));
   teardown.add(output.waitLine.stop);
@@ -76,7 +76,7 @@ async function rehearse({ config, api, report, eyes, asks, command }: Startup): 
 
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */
 async function takeLock(startup: Startup): Promise<Taken> {
-  const { config, link, owner, output, report, http, api, service, teardown } = startup;
+  const { config, link, output, report, http, api, service, teardown } = startup;
   const { botId, cwd, polling } = config;
   const { startedAt, socketPath: control } = startup;
   const taker = { startedAt, cwd, version: VERSION, control };
@@ -95,8 +95,7 @@ async function takeLock(startup: Startup): Promise<Taken> {
       output.waitLine.shows(
         () => `standing by until that supervisor ends, for ${span(performance.now() - sinceMs)} so far`,
       );
-      owner?.tell({ state: 'standby' });
-      owner?.ready(standsBy(botId));
+      link?.tell({ state: 'standby' });
       void openLog(startup).then(() => {
         link?.ready(standsBy(botId));
         output.leaveStarter();
@@ -113,7 +112,7 @@ async function takeLock(startup: Startup): Promise<Taken> {
   }
   http?.boots('starting');
   output.waitLine.shows(() => null);
-  owner?.tell({ state: 'starting' });
+  link?.tell({ state: 'starting' });
   report.line('lock', `taken: the only supervisor of bot ${botId} on ${hostname()}`, 'good');
   return { hold, standbys };
 }
@@ -146,7 +145,7 @@ async function checkReach({ config, http }: Startup, { pid }: Holder): Promise<v
 
 /** Not before the lock: the log is that of the supervisor that holds it. */
 async function openLog({ config, output, link, botDir, hasFolder }: Startup): Promise<void> {
-  if (config.logFile === null && !(link && hasFolder)) return;
+  if (config.logFile === null && !(link?.isDetached && hasFolder)) return;
   const path = config.logFile ?? logPath(botDir, config);
   await output.openLog(path);
   if (!config.sandbox) rememberLog(botDir, path);

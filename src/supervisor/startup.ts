@@ -6,7 +6,7 @@ import type { RawFlags } from '../config/options.ts';
 import { isNowhere, openBotDir } from '../config/state-dir.ts';
 import { leaveInterception } from '../intercept/variables.ts';
 import type { Report, RunOutput } from '../output/report.ts';
-import type { Link, Owner } from '../service/link.ts';
+import type { Link } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
 import { eyesFor } from '../strays/finder.ts';
 import { createProver, type Prover } from '../strays/prover.ts';
@@ -21,9 +21,8 @@ export interface StartRequest {
   readonly config: Config;
   readonly warnings: readonly string[];
   readonly flags: RawFlags;
-  /** Of a detached run: to who started it. */
-  readonly link?: Link | null;
-  readonly owner?: Owner | null;
+  /** Null: nobody waits for this run. */
+  readonly link: Link | null;
 }
 
 export type Teardown = ReturnType<typeof createTeardown>;
@@ -96,8 +95,8 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const prover = api && !dryRun ? createProver({ api, apiRoot, processes: eyes.processes, ours }) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
-    ...{ config, flags: request.flags, link: request.link ?? null },
-    ...{ owner: request.owner ?? null, asks, output, report, teardown, service, http, api, eyes },
+    ...{ config, flags: request.flags, link: request.link },
+    ...{ asks, output, report, teardown, service, http, api, eyes },
     ...{ gatewayModule, alertModule, botDir, hasFolder, command, environment },
     ...{ nextWorker, prover, workerTree },
     sandboxText: sandbox?.text ?? null,

@@ -17,7 +17,7 @@ import { isThere } from '../machine/procfs.ts';
 import type { LogFacts } from '../output/log.ts';
 import { plainCommand } from '../output/plain.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../output/words.ts';
-import type { Seen } from '../service/watchdog.ts';
+import type { Seen } from '../service/notify.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
 import { type Moment, newRecord, noted, type StatusEvent, type StatusRecord } from './record.ts';

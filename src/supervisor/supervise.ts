@@ -38,7 +38,7 @@ export async function supervise(
   const recorder = openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null, startup.report);
   run.bus.tick.add(recorder.tick);
   startup.hold.add(recorder);
-  const { config, owner, output, report, service, teardown, loop, botDir } = run;
+  const { config, link, output, report, service, teardown, loop, botDir } = run;
   const lease = await openLease(run);
   const reach = openReach(run);
   const guarding = reach && openGuarding(run, reach, lease !== null);
@@ -74,7 +74,7 @@ export async function supervise(
   });
   const served = await showRun(run, { lease, gateway, watching, recorder, reload });
   teardown.add(() => served?.close());
-  const ready = untilReady(run, run.link ?? owner);
+  const ready = untilReady(run, link);
 
   const ended = await run.ended;
   ready.end();
@@ -86,7 +86,7 @@ export async function supervise(
   await served?.tellEnd(whatEnded(run.stopped()));
   startup.asks.answeredBy({ stop: () => alerts?.cut(), restart() {}, forward() {} });
   await alerts?.finish(ended);
-  await owner?.end(ending.reason);
+  await link?.end(ending.reason);
   return ending.code;
 }
 
@@ -202,7 +202,7 @@ async function openGateway(
 }
 
 /** Signals, and the program that it belongs to, speak to the loop from now on. */
-function answerAsks({ asks, owner, report, loop, forward }: Run, reload: Reload): void {
+function answerAsks({ asks, link, report, loop, forward }: Run, reload: Reload): void {
   // Ctrl-C reaches the program and us, and its end may be seen before our own signal: together they are one ask to stop.
   let isStoppedByOwner = false;
   asks.answeredBy({
@@ -218,7 +218,8 @@ function answerAsks({ asks, owner, report, loop, forward }: Run, reload: Reload)
     },
     forward,
   });
-  owner?.onGone(() => {
+  if (link?.isDetached) return;
+  link?.onGone(() => {
     // A second ask to stop would mean: at once.
     if (loop.state.headed?.to === 'exit') return;
     loop.send({ kind: 'ask-stop', reason: OWNER_GONE });
@@ -255,7 +256,7 @@ function remember(startup: Startup, username: string | null): void {
   const { config, flags, link, report, botDir, command } = startup;
   forgetEnd(botDir);
   try {
-    const again = link ? { ...flags, detach: true } : flags;
+    const again = link?.isDetached ? { ...flags, detach: true } : flags;
     rememberStart(botDir, { command, cwd: config.cwd, flags: again, username, at: new Date().toISOString() });
   } catch (error) {
     report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');

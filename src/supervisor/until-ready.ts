@@ -1,7 +1,7 @@
 /** The start of a run for whoever waits for it (who started it, a run that it takes over from): ready, or what went wrong and the code for that. */
 import { EXIT } from '../errors.ts';
 import { duration, leaseWords } from '../output/words.ts';
-import type { Link, Owner } from '../service/link.ts';
+import type { Link } from '../service/link.ts';
 import type { StatusRecord } from './record.ts';
 import type { Run } from './run.ts';
 import { type Ending, type State, workerCode } from './table.ts';
@@ -12,7 +12,7 @@ const EXITS_MAX = 5;
 const LEASE_LOOK_MS = 50;
 
 /** `link`: to who started it. Watches from now on. */
-export function untilReady(run: Run, link: Link | Owner | null) {
+export function untilReady(run: Run, link: Link | null) {
   const { loop, config, status, output, standbys } = run;
   /** Also where nobody waits. */
   let isReady = standbys.length === 0 && (link?.isReady ?? true);

@@ -6,7 +6,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { openOwner } from '../../src/service/link.ts';
+import { openLink } from '../../src/service/link.ts';
 
 /** More than a socket keeps for its reader. */
 const MUCH = 'x'.repeat(4 << 20);
@@ -25,7 +25,9 @@ async function link(t: TestContext) {
     server.close();
     rmSync(folder, { recursive: true });
   });
-  return { owner: openOwner(ours), ours, theirs };
+  const owner = await openLink('owner', ours);
+  assert.ok(owner);
+  return { owner, ours, theirs };
 }
 
 test('a program that does not read does not keep its supervisor from ending', async (t) => {
@@ -50,6 +52,6 @@ test('a program that does not read is told no more states, but all else in its o
   const lines = text.trimEnd().split('\n');
   assert.deepEqual(
     lines.map((line) => line.slice(0, 20)),
-    ['{"state":"polling"}', '{"ready":true}', '{"control":"xxxxxxxx', '{"end":{"reason":"th'],
+    ['{"state":"polling"}', '{"ready":""}', '{"control":"xxxxxxxx', '{"end":{"reason":"th'],
   );
 });
