@@ -29,7 +29,7 @@ const { metafile, outputFiles } = await build({
     cli: 'src/cli.ts',
     index: 'src/api/index.ts',
     'sample-bot': 'src/sandbox/sample-bot.ts',
-    'legacy-polling-bot': 'src/sandbox/sample-stray.ts',
+    'legacy-polling-bot': 'src/sandbox/sample-bot.ts',
     'inspector-child': 'src/strays/inspector-child.ts',
     'library-child': 'src/doctor/library-child.ts',
   },

@@ -23,10 +23,12 @@ export async function prepareDemo(strayScript: string) {
   const { PATH = '' } = process.env;
   const stray = spawn(process.execPath, [strayScript], {
     detached: true,
-    stdio: 'ignore',
-    env: { PATH, TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root },
+    // The channel ends with us, however we end, and the stray with it.
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    env: { PATH, POLLING_ENABLED: '1', TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root },
   });
   stray.unref();
+  stray.channel?.unref();
   let count = 0;
   const messages = setInterval(() => {
     sandbox.injectText(token, `message ${++count} while you watch`);

@@ -1,5 +1,6 @@
 /**
- * The built-in sample worker, a program of its own (dist/sample-bot.js): a well-behaved polling bot.
+ * The built-in sample worker, a program of its own (dist/sample-bot.js): a well-behaved polling bot. The forgotten poller of the demo is
+ * the same program under another name (dist/legacy-polling-bot.js); started with a channel to the demo, it ends with that.
  * Polls when POLLING_ENABLED is 1, prints a line per update, answers messages, retries a 409 after 1 s, and on SIGTERM
  * confirms what it has handled and exits 0. Otherwise it idles.
  */
@@ -73,7 +74,7 @@ async function poll(): Promise<number> {
 }
 
 async function main(): Promise<void> {
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  for (const event of ['SIGTERM', 'SIGINT', 'disconnect'] as const) process.on(event, () => stop.abort());
   if (POLLING_ENABLED !== '1') {
     console.log('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
     while (!stop.signal.aborted) await pause(IDLE_MS);
