@@ -8,7 +8,6 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { cron } from '../install/cron.ts';
 import * as plans from '../install/plan.ts';
-import { whatIsClosed } from '../install/run-as.ts';
 import { type Starter, systemd } from '../install/systemd.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervisor/announce.ts';
@@ -25,7 +24,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const kind = (own.kind as plans.Kind | undefined) ?? plans.findKind(process.env);
   const isShown = own.print === true || config.dryRun;
   const plan = makePlan(invocation, config, kind, isShown);
-  const closed = await whatIsClosed(plan.runAs, plan.words, config);
+  const closed = await plans.whatIsClosed(plan.runAs, plan.words, config);
   if (closed && !isShown) throw closed;
   warn([...warnings, ...doubts(plan, config), ...(closed ? [closed.message] : [])]);
   const starter = STARTERS[kind];

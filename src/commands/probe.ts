@@ -5,19 +5,19 @@
  */
 import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { hintOfRetry } from '../gateway/words.ts';
 import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
-import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
 import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
-import { leaseWords, painter, span } from '../output/words.ts';
+import { leaseWords, painter, RIVAL_CURE, RIVAL_ELSEWHERE, span } from '../output/words.ts';
 import type { Prover } from '../strays/prover.ts';
 import { askControl } from '../supervisor/control.ts';
 import { presentSupervisor } from '../supervisor/holder.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
-import { runProbe, type Verdict } from '../telegram/probe.ts';
+import { type Reason, runProbe, type Verdict } from '../telegram/probe.ts';
 import { VERSION } from '../version.ts';
 import { timeOf } from './context.ts';
 
@@ -34,20 +34,20 @@ export interface Probed {
 
 /** `probe` of `who --json`: what was asked for, and what was seen. */
 function entryOf(askedMs: number, message: string, result: Verdict['result'], seen?: Verdict) {
-  const seconds = (ms: number | null = null) => (ms === null ? null : Math.round(ms / 100) / 10);
+  const inSeconds = (ms: number | null = null) => (ms === null ? null : Math.round(ms / 100) / 10);
   return {
     seconds: askedMs / 1000,
     result,
     /** Why it cannot tell. */
     reason: seen?.reason ?? null,
     /** From the beginning to the first sign of a rival. */
-    afterSeconds: seconds(seen?.afterMs),
+    afterSeconds: inSeconds(seen?.afterMs),
     /** Between two takings of the poll. */
-    rhythmSeconds: seconds(seen?.rhythmMs),
+    rhythmSeconds: inSeconds(seen?.rhythmMs),
     /** From a conflict to its next poll. */
-    retrySeconds: seconds(seen?.retryMs),
+    retrySeconds: inSeconds(seen?.retryMs),
     /** The longest time that the poll was held undisturbed. */
-    quietSeconds: seconds(seen?.quietMs ?? 0),
+    quietSeconds: inSeconds(seen?.quietMs ?? 0),
     message,
   };
 }
@@ -161,3 +161,68 @@ async function ask(
     claim.lock.release();
   }
 }
+
+/** Said before anything is disturbed. */
+export function probeNotice(botId: number | null, askedMs: number): string {
+  return (
+    `holding getUpdates of bot ${botId} for ${seconds(askedMs)}: whoever polls it gets a 409 Conflict ` +
+    '(grammY, Telegraf end at that); updates may come late, none is lost'
+  );
+}
+
+/** One sentence, without a full stop, and hints. `suspects`: pids of processes of this machine that may be the rival. */
+export function probeWords(verdict: Verdict, askedMs: number, suspects: readonly number[]) {
+  const { result, reason, detail, tookMs, quietMs } = verdict;
+  if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, suspects) };
+  if (result === 'none')
+    return {
+      message: `none seen in ${seconds(quietMs)}: nobody took the poll from us`,
+      hints: [
+        `not ruled out: one that ended at the 409 it got from us (grammY, Telegraf), one that comes back more slowly${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}, one that polls seldom and without waiting`,
+      ],
+    };
+  const cannotTell: Record<Reason, readonly [message: string, ...hints: string[]]> = {
+    updates: [
+      `, updates are waiting: every poll is answered at once, which takes the poll from nobody; nobody fetched them in ${seconds(tookMs)}`,
+      'so whoever polls, if anybody does, is busy or hangs. Again when they are fetched: singlepoll who --probe',
+    ],
+    webhook: [
+      `: a webhook is set (${detail}), and while it is, getUpdates is impossible: nobody can poll`,
+      'singlepoll start clears it, with the updates kept',
+    ],
+    token: [`: the token is refused: ${detail}`, 'copy the token again from @BotFather (/mybots)'],
+    supervisor: [
+      `: a supervisor of this bot (pid ${detail}) started on this machine meanwhile, and its worker is not to be disturbed`,
+      'singlepoll status',
+    ],
+    interrupted: [`: interrupted after ${seconds(tookMs)}`],
+    api: [`: the Bot API failed: ${detail}`, 'singlepoll who --probe    # again, when it is back'],
+  };
+  const [message, ...hints] = cannotTell[reason ?? 'api'];
+  return { message: `cannot tell${message}`, hints };
+}
+
+const THOROUGH_MS = 40_000;
+
+function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): string {
+  const seen = `rival seen after ${seconds(afterMs ?? 0)}`;
+  if (conflicts === 0) return `${seen}: an update that waited was fetched by somebody else`;
+  const taken = `${seen}: it took the poll from us ${['', 'once', 'twice'][conflicts] ?? `${conflicts} times`}`;
+  if (rhythmMs === null)
+    return `${taken} in ${seconds(tookMs)} (409), too ${conflicts === 1 ? 'seldom' : 'irregularly'} for a rhythm`;
+  const rhythm = `${taken} (409), about every ${seconds(rhythmMs)}`;
+  return retryMs === null
+    ? `${rhythm}; that is faster than one poller can be, so there are several`
+    : `${rhythm}; it polls again ${seconds(retryMs)} after a conflict, ${hintOfRetry(retryMs)}`;
+}
+
+function rivalHints({ rhythmMs, conflicts }: Verdict, suspects: readonly number[]): string[] {
+  const it = suspects.length === 1 ? 'the process' : 'one of the processes';
+  const local = `it may be ${it} above (pid ${suspects.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
+  const hints = [suspects.length > 0 ? local : `${RIVAL_ELSEWHERE}: ${RIVAL_CURE}`];
+  if (rhythmMs === null && conflicts > 0) hints.push('singlepoll who --probe=40    # for its rhythm');
+  return hints;
+}
+
+/** `3.3 s`, `10 s`. */
+const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;

@@ -1,6 +1,6 @@
 /** What to install: name, command, variables, the files to write, and the line that marks our files. */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
@@ -8,8 +8,11 @@ import { namesIn, OPTION_NAMES } from '../config/options.ts';
 import { exists, openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { makeFolder, writeWhole } from '../files.ts';
+import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
-import { isProgramInPath } from '../supervisor/executable.ts';
+import { shellQuote } from '../shell.ts';
+import { findExecutable, isProgramInPath } from '../supervisor/executable.ts';
+import { runTool } from '../tools.ts';
 
 export type Kind = 'systemd' | 'cron';
 
@@ -188,4 +191,43 @@ export function envFileText(name: string, env: Readonly<Record<string, string>>)
 # Environment of ${name}, made by singlepoll install. It may hold secrets: keep it 0600.
 # Lines are NAME="value", with a backslash before \\ " $ and \`. Changed by hand, they count from the next start on.
 ${lines.join('')}`;
+}
+
+const ASK_MS = 5_000;
+/** Runs as that user, so that groups and access lists count. Prints the files that it can't read. */
+const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
+
+/** Whether a unit's user can access what it needs, as the reason would not be seen at boot. Null: it can, or only root could tell. `words` are the unit's. */
+export async function whatIsClosed(
+  runAs: string | null,
+  words: readonly string[],
+  { cwd, envFile, configFile, command }: Config,
+): Promise<SinglepollError | null> {
+  if (runAs === null || runAs === 'root' || process.geteuid?.() !== 0) return null;
+  const user = /^\d+$/.test(runAs) ? userName(Number(runAs)) : runAs;
+  const [program = '', ...args] = command?.argv ?? [];
+  const found = findExecutable(program, cwd, process.env.PATH);
+  const ours = words.slice(0, words.indexOf('start'));
+  const files = [cwd, envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
+    .filter((it) => it !== null && !it.startsWith('-'))
+    .map((it) => resolve(cwd, it as string))
+    .filter((path) => existsSync(path));
+  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', ...new Set(files)], {
+    timeoutMs: ASK_MS,
+  });
+  if (asked.isMissing) return null;
+  if (/does not exist/.test(asked.stderr))
+    return new SinglepollError(
+      EXIT.config,
+      `--run-as: there is no user ${user}`,
+      `useradd --system --shell /usr/sbin/nologin ${shellQuote(user)}`,
+    );
+  const [first, ...more] = asked.stdout.split('\n').filter(Boolean);
+  if (first === undefined) return null;
+  const others = more.length === 0 ? '' : ` and ${more.length} more`;
+  return new SinglepollError(
+    EXIT.config,
+    `user ${user} (--run-as) may not read ${plain(first)}${others}`,
+    `namei -l ${shellQuote(first)}    # shows which part of the path is closed to it`,
+  );
 }

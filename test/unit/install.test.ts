@@ -16,7 +16,7 @@ import {
   readMarker,
   variablesToKeep,
 } from '../../src/install/plan.ts';
-import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/unit.ts';
+import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/systemd.ts';
 import { singleQuote } from '../../src/shell.ts';
 
 /** Each as it comes in, and as a word of a unit. */

@@ -1,8 +1,8 @@
 /** The active probe against the rules of getUpdates, on a virtual clock: what it finds, what it must never claim, and how it is told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { probeNotice, probeWords } from '../../src/commands/probe.ts';
 import { createArgs } from '../../src/gateway/params.ts';
-import { probeNotice, probeWords } from '../../src/output/probe-words.ts';
 import { tooManyRequests } from '../../src/sandbox/bot.ts';
 import type { Verdict } from '../../src/telegram/probe.ts';
 import { NOW_S, type Outcome, probeWorld } from '../support/probe-world.ts';
