@@ -72,43 +72,64 @@ const lean = (code) =>
     .replace(/\b(import_node_\w+)\s*\.\s*default\b/g, '$1')
     .replace(/[^\x00-\x7f]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
-// All that a `status` loads is one file, whose modules share one scope: to find, read and link twenty-five takes longer than the answer.
-const core = new Set();
-function add(name) {
-  if (!texts.has(name) || core.has(name)) return;
-  core.add(name);
-  for (const { path, kind } of metafile.outputs[`dist/${name}`].imports)
-    if (kind === 'import-statement') add(basename(path));
+/** The names of these chunks and of those that they load at once, but for those of `others`. */
+function reachable(roots, others = new Map()) {
+  const found = new Set();
+  const add = (name) => {
+    if (!texts.has(name) || found.has(name) || others.has(name)) return;
+    found.add(name);
+    for (const { path, kind } of metafile.outputs[`dist/${name}`].imports)
+      if (kind === 'import-statement') add(basename(path));
+  };
+  for (const root of roots) add(root);
+  return found;
 }
-for (const name of texts.keys()) if (/^(?:cli|status-\w+)\.js$/.test(name)) add(name);
-const chunksOfCore = {
-  name: 'chunks-of-core',
-  setup(builder) {
-    builder.onResolve({ filter: /^\.\// }, ({ path }) =>
-      core.has(basename(path)) ? { path: basename(path), namespace: 'core' } : { path, external: true },
-    );
-    builder.onLoad({ filter: /./, namespace: 'core' }, ({ path }) => ({ contents: texts.get(path) }));
-  },
-};
-const cases = [...core].map((name) => `case '${name}': return require('./${name}');`);
-const { banner, ...options } = commonJs([...core].map((name) => texts.get(name)).join());
-const bundle = await build({
-  ...options,
-  banner: { js: banner },
-  bundle: true,
-  write: false,
-  stdin: { contents: `export function load(name) { switch (name) { ${cases.join(' ')} } }`, resolveDir: '.' },
-  plugins: [chunksOfCore],
-});
-writeFileSync('dist/core.js', lean(bundle.outputFiles[0].text));
-writeFileSync('dist/cli.js', 'require("./core.js").load("cli.js");\n');
-for (const [name, text] of texts) {
-  if (core.has(name)) continue;
-  const { code } = await transform(text, commonJs(text));
-  const linked = code.replace(/\brequire\("\.\/([\w-]+\.js)"\)/g, (whole, it) =>
-    core.has(it) ? `require("./core.js").load("${it}")` : whole,
+
+/** The chunks of these names as one file, whose modules share one scope. `entry`: the code that imports them. */
+async function link(names, entry) {
+  const linked = {
+    name: 'linked',
+    setup(builder) {
+      builder.onResolve({ filter: /^\.\// }, ({ path }) =>
+        names.has(basename(path)) ? { path: basename(path), namespace: 'chunk' } : { path, external: true },
+      );
+      builder.onLoad({ filter: /./, namespace: 'chunk' }, ({ path }) => ({ contents: texts.get(path) }));
+    },
+  };
+  const { banner, ...options } = commonJs([...names].map((name) => texts.get(name)).join());
+  const {
+    outputFiles: [file],
+  } = await build({
+    ...{ ...options, banner: { js: banner }, bundle: true, write: false, plugins: [linked] },
+    stdin: { contents: entry, resolveDir: '.' },
+  });
+  return file.text;
+}
+
+// To find, read and link twenty-five chunks takes longer than the answer of a `status`. So all that it loads is one file, and what a
+// `start` loads beyond that another. The child whose first answer a `start` waits for has a file of its own.
+const named = (pattern) => [...texts.keys()].filter((name) => pattern.test(name));
+const homes = new Map();
+const files = new Map();
+for (const [file, roots] of [
+  ['core.js', named(/^(?:cli|status-\w+)\.js$/)],
+  ['run.js', named(/^(?:start|server|intercept)-\w+\.js$/)],
+]) {
+  const names = reachable(roots, homes);
+  const cases = [...names].map((name) => `case '${name}': return require('./${name}');`);
+  files.set(file, await link(names, `export function load(name) { switch (name) { ${cases.join(' ')} } }`));
+  for (const name of names) homes.set(name, file);
+}
+const child = 'inspector-child.js';
+files.set(child, await link(reachable([child]), `import './${child}';`));
+for (const [name, text] of texts)
+  if (!homes.has(name) && !files.has(name)) files.set(name, (await transform(text, commonJs(text))).code);
+files.set('cli.js', 'require("./cli.js");\n');
+for (const [file, code] of files) {
+  const text = code.replace(/\brequire\("\.\/([\w-]+\.js)"\)/g, (whole, name) =>
+    homes.has(name) ? `require("./${homes.get(name)}").load("${name}")` : whole,
   );
-  writeFileSync(`dist/${name}`, lean(linked));
+  writeFileSync(`dist/${file}`, lean(text));
 }
 // The worker's own runtimes load them as they are.
 cpSync('src/intercept/hooks', 'dist/hooks', {
