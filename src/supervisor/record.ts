@@ -9,7 +9,6 @@ import { initial, type State } from './table.ts';
 export interface StatusRecord {
   readonly bot: StatusDocument['bot'];
   readonly supervisor: NonNullable<StatusDocument['supervisor']>;
-  readonly startedAt: string | null;
   readonly lastExit: NonNullable<StatusDocument['worker']>['lastExit'];
   readonly polls: boolean;
   readonly polling: NonNullable<StatusDocument['polling']>;
@@ -19,8 +18,7 @@ export interface StatusRecord {
   /** When its present phase began. */
   readonly stepMs: number;
   readonly deafAfterMs: number;
-  readonly lastMs: Readonly<Partial<Record<Moment, number>>>;
-  readonly lastAt: Readonly<Partial<Record<Moment, string>>>;
+  readonly last: Readonly<Partial<Record<Moment, Time>>>;
   /** A 429 asked for a pause until then. */
   readonly pausedUntilMs: number;
   /** The last try to reach the Bot API failed with this. */
@@ -44,17 +42,8 @@ export interface StatusRecord {
   readonly tally: Tally;
 }
 
-export type Moment =
-  | 'worker-start'
-  | 'poll'
-  | 'stolen'
-  | 'conflict'
-  | 'webhook-set'
-  | 'webhook-turned-down'
-  | 'unsealed'
-  | 'deaf'
-  | 'stray-stopped'
-  | 'lease-lost';
+/** Of each kind of event, and of the present worker's start. */
+export type Moment = Kind | 'worker-start';
 
 export interface Overlap {
   readonly sinceMs: number;
@@ -90,8 +79,8 @@ export function newRecord(
     polls: via !== null,
     polling: { ...BLANK.polling, via: via ?? 'direct' },
     rival: { here: null, hint: null, suspect: null, elsewhere: null },
-    ...{ state: initial, stepMs: 0, startedAt: null, lastExit: null, webhook: null, strays: [] },
-    ...{ lastMs: {}, lastAt: {}, pausedUntilMs: 0, apiProblem: null, overlap: null },
+    ...{ state: initial, stepMs: 0, lastExit: null, webhook: null, strays: [] },
+    ...{ last: {}, pausedUntilMs: 0, apiProblem: null, overlap: null },
     ...{ webhookOfWorker: false, crashLoop: null },
     tally: {
       ...{ straysStopped: 0, lastStray: null, webhooksCleared: 0, webhookSetAgain: 0, lastWebhook: null },
@@ -122,10 +111,6 @@ function fewerPending(
 type Change = Partial<StatusRecord>;
 type Old = StatusRecord;
 
-const last = ({ lastMs, lastAt }: Old, moment: Moment, { atMs, at }: Time): Change => ({
-  lastMs: { ...lastMs, [moment]: atMs },
-  lastAt: { ...lastAt, [moment]: at },
-});
 const polling = ({ polling: it }: Old, change: Partial<StatusRecord['polling']>): Change => ({
   polling: { ...it, ...change },
 });
@@ -144,7 +129,7 @@ const CHANGES = {
       state,
       ...(state.phase === old.state.phase ? {} : { stepMs: time.atMs }),
       ...(exit ? { lastExit: { code: exit.code, signal: exit.signal, at: time.at } } : {}),
-      ...(isNew ? { startedAt: time.at, ...last(old, 'worker-start', time) } : {}),
+      ...(isNew ? { last: { ...old.last, 'worker-start': time } } : {}),
     };
   },
   command: (old: Old, { command }: { command: readonly string[] }) => ({
@@ -155,50 +140,30 @@ const CHANGES = {
   'crash-loop': (_old: Old, { exits, periodMs }: { exits: number; periodMs: number }) => ({
     crashLoop: { exits, periodMs },
   }),
-  'named-conflict': (old: Old, { cause }: { cause: 'poller' | 'webhook' }, time: Time) => ({
-    ...conflict(old, cause),
-    ...(cause === 'poller' ? last(old, 'conflict', time) : {}),
-  }),
+  /** The worker's output names another poller. */
+  'named-conflict': (old: Old) => conflict(old, 'poller'),
   'past-gateway': (old: Old, { past }: { past: StatusRecord['polling']['past'] }) =>
     polling(old, { via: 'direct', past }),
-  deaf: (old: Old, _event: object, time: Time) => ({
-    ...last(old, 'deaf', time),
-    ...tally(old, { deafReplaced: old.tally.deafReplaced + 1 }),
-  }),
+  deaf: (old: Old) => tally(old, { deafReplaced: old.tally.deafReplaced + 1 }),
   rival: (old: Old, { rival }: { rival: Partial<StatusRecord['rival']> }) => ({
     rival: { ...old.rival, ...rival },
   }),
   overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
-  'strays-stopped': (
-    old: Old,
-    { count, lastStray }: { count: number; lastStray: string | null },
-    time: Time,
-  ) => ({
-    ...tally(old, { straysStopped: old.tally.straysStopped + count, lastStray }),
-    ...last(old, 'stray-stopped', time),
+  'strays-stopped': (old: Old, { count, lastStray }: { count: number; lastStray: string | null }) =>
+    tally(old, { straysStopped: old.tally.straysStopped + count, lastStray }),
+  'webhook-seen': (_old: Old, { webhook }: { webhook: SeenWebhook }, { at }: Time) => ({
+    webhook: { ...webhook, checkedAt: at },
   }),
-  /** `setAgain`: what somebody set while we polled, masked. */
-  'webhook-seen'(
-    old: Old,
-    event: { webhook: SeenWebhook | null; cleared: boolean; setAgain: string | null },
-    time: Time,
-  ): Change {
-    const { cleared, setAgain } = event;
-    const webhook = event.webhook && { ...event.webhook, checkedAt: time.at };
-    const webhooksCleared = old.tally.webhooksCleared + (cleared ? 1 : 0);
-    if (setAgain === null) return { webhook, ...tally(old, { webhooksCleared }) };
-    const webhookSetAgain = old.tally.webhookSetAgain + 1;
-    const counted = tally(old, { webhooksCleared, webhookSetAgain, lastWebhook: setAgain });
-    return { webhook, ...counted, ...last(old, 'webhook-set', time) };
-  },
+  'webhook-cleared': (old: Old) => tally(old, { webhooksCleared: old.tally.webhooksCleared + 1 }),
+  /** Somebody set it while we polled; `url` is masked. */
+  'webhook-set': (old: Old, { url }: { url: string }) =>
+    tally(old, { webhookSetAgain: old.tally.webhookSetAgain + 1, lastWebhook: url }),
   'lease-taken': (old: Old, { from }: { from: string }) =>
     tally(old, { leasesTaken: old.tally.leasesTaken + 1, lastHolder: from }),
-  'lease-lost': (old: Old, { reason }: { reason: string }, time: Time) => ({
-    ...tally(old, { leasesLost: old.tally.leasesLost + 1, lastLeaseLoss: reason }),
-    ...last(old, 'lease-lost', time),
-  }),
+  'lease-lost': (old: Old, { reason }: { reason: string }) =>
+    tally(old, { leasesLost: old.tally.leasesLost + 1, lastLeaseLoss: reason }),
   // News of the gateway.
   came: (old: Old, { by }: { by: StatusRecord['polling']['by'] }) => polling(old, { by }),
   asked: (old: Old, { offset }: { offset: number | null }) =>
@@ -210,29 +175,23 @@ const CHANGES = {
       updates: old.polling.updates + updates,
       lastPollAt: time.at,
     }),
-    ...last(old, 'poll', time),
     webhook: old.webhook && fewerPending(old.webhook, updates, time),
   }),
-  stolen: (old: Old, { updates }: { updates: number }, time: Time) => ({
-    ...polling(old, { stolen: old.polling.stolen + updates }),
-    ...last(old, 'stolen', time),
-  }),
+  stolen: (old: Old, { updates }: { updates: number }) =>
+    polling(old, { stolen: old.polling.stolen + updates }),
   conflict: (old: Old) => conflict(old, 'poller'),
   webhook: (old: Old) => conflict(old, 'webhook'),
   flood: (_old: Old, { retryAfterMs }: { retryAfterMs: number }, { atMs }: Time) => ({
     pausedUntilMs: atMs + retryAfterMs,
   }),
   stranger: (old: Old) => polling(old, { refused: old.polling.refused + 1 }),
-  'webhook-turned-down': (old: Old, _event: object, time: Time) => ({
-    ...polling(old, { webhookAttempts: old.polling.webhookAttempts + 1 }),
-    ...last(old, 'webhook-turned-down', time),
-  }),
+  'webhook-turned-down': (old: Old) => polling(old, { webhookAttempts: old.polling.webhookAttempts + 1 }),
   /** `url` is masked; empty: deleted. */
   'webhook-of-worker': (_old: Old, { url }: { url: string }) => ({
     webhookOfWorker: url !== '',
     webhook: { url, pendingUpdates: 0, lastError: null, checkedAt: null },
   }),
-  unsealed: (old: Old, _event: object, time: Time) => last(old, 'unsealed', time),
+  unsealed: () => ({}),
 };
 
 type Kind = keyof typeof CHANGES;
@@ -245,5 +204,6 @@ export type StatusEvent = { readonly [K in Kind]: { readonly kind: K } & Readonl
 
 export function noted(old: StatusRecord, event: StatusEvent, time: Time): StatusRecord {
   const change = CHANGES[event.kind] as (old: Old, event: StatusEvent, time: Time) => Change;
-  return { ...old, ...change(old, event, time) };
+  const last = { ...old.last, [event.kind]: time };
+  return { ...old, last, ...change({ ...old, last }, event, time) };
 }

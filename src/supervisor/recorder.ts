@@ -138,10 +138,10 @@ export function conditionOf(
   nowMs: number,
   calmMs: number,
 ): Condition {
-  const { state, apiProblem, overlap, webhook, webhookOfWorker, pausedUntilMs, polling, lastMs } = record;
+  const { state, apiProblem, overlap, webhook, webhookOfWorker, pausedUntilMs, polling, last } = record;
   const { phase, headed, lastExit, fresh, obstacle } = state;
   const is = (state: Condition['state'], cause: string | null): Condition => ({ state, cause });
-  const agoMs = (moment: Moment) => nowMs - (lastMs[moment] ?? Number.NEGATIVE_INFINITY);
+  const agoMs = (moment: Moment) => nowMs - (last[moment]?.atMs ?? Number.NEGATIVE_INFINITY);
   const lately = (moment: Moment) => agoMs(moment) < CONTESTED_MS;
   if (headed && headed.to !== 'respawn') {
     // Of a handover the next supervisor goes on with it.
@@ -157,7 +157,7 @@ export function conditionOf(
   }
   if (apiProblem !== null) return is('outage', apiProblem);
   if (pausedUntilMs > nowMs) return is('outage', 'the Bot API asked for a pause (429)');
-  if (overlap || lately('conflict'))
+  if (overlap || lately('named-conflict'))
     return is('conflict', `${overlap?.isRival ? 'a rival' : 'another poller'} took the poll (409)`);
   if (lately('stolen')) return is('conflict', 'somebody else took updates');
   if (webhookOfWorker) return is('gap', 'the worker has set a webhook');
@@ -167,7 +167,7 @@ export function conditionOf(
     const ended = lastExit && !fresh ? `the worker ended ${howItEnded(lastExit)}` : begun;
     return is('restart', headed?.reason ?? ended);
   }
-  const silentMs = Math.min(agoMs('poll'), agoMs('worker-start'), calmMs);
+  const silentMs = Math.min(agoMs('completed'), agoMs('worker-start'), calmMs);
   if (polling.via !== 'gateway' || silentMs <= SILENT_MS || sources.gateway?.pollOpenMs())
     return is('polled', null);
   return { ...is('gap', 'the worker lived and did not poll'), agoMs: silentMs };

@@ -205,8 +205,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     if (config.sealed && UNAUTHORIZED.test(text)) parts.gateway?.watch.unauthorized();
     const kind = conflictIn(text);
     if (!kind || !guarding) return;
-    const isFirst = status.record.lastMs.conflict === undefined;
-    status.note({ kind: 'named-conflict', cause: kind });
+    const isFirst = status.record.last['named-conflict'] === undefined;
+    status.note({ kind: kind === 'webhook' ? 'webhook' : 'named-conflict' });
     if (kind === 'webhook') return void guarding.webhook.again(loop.abandoned);
     bus.conflict.tell(true);
     if (!isFirst) return;

@@ -130,7 +130,7 @@ export function statusDocument(
     supervisor,
     worker: {
       pid: state.pid,
-      startedAt: state.pid === null ? null : record.startedAt,
+      startedAt: state.pid === null ? null : (record.last['worker-start']?.at ?? null),
       spawns: state.spawn,
       restarts: state.restarts,
       lastExit: record.lastExit,
@@ -184,9 +184,9 @@ function logHint({ log }: StatusSources, what: string): string | undefined {
 
 /** Why nobody polls, or will for long, by the phase and the last looks. */
 function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Iterable<Problem> {
-  const { polls, polling, state, lastMs, webhook } = record;
+  const { polls, polling, state, last, webhook } = record;
   const { obstacle } = state;
-  const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
+  const upMs = nowMs - (last['worker-start']?.atMs ?? nowMs);
   if (obstacle !== null && runState(record) === 'standby') {
     yield { code: 'rival', message: `stands by, as ${obstacle.reason}`, hint: obstacle.hint };
   }
@@ -198,9 +198,9 @@ function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: n
         polling.past?.cure ??
         'does it poll where POLLING_ENABLED is 1? Its own log may tell: singlepoll logs',
     };
-  const isSilent = !sources.gateway?.pollOpenMs() && lastMs.poll !== undefined;
+  const isSilent = !sources.gateway?.pollOpenMs() && last.completed !== undefined;
   // What came before the present worker is not its silence.
-  const silentMs = isSilent ? Math.min(nowMs - (lastMs.poll ?? nowMs), upMs) : 0;
+  const silentMs = isSilent ? Math.min(nowMs - (last.completed?.atMs ?? nowMs), upMs) : 0;
   const isSeen = polls && polling.via === 'gateway' && state.phase === 'polling';
   if (isSeen && silentMs > record.deafAfterMs + UNNOTICED_MS)
     yield {
@@ -232,14 +232,15 @@ function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: n
 
 /** What has happened lately: over after a minute, or as soon as what ends it has happened. */
 function* pastProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Iterable<Found> {
-  const { polling, tally, rival, lastMs, lastAt } = record;
+  const { polling, tally, rival, last } = record;
   function* lately(moment: Moment, endedBy: Moment | null, code: string, message: string, hint?: string) {
-    const atMs = lastMs[moment] ?? Number.NEGATIVE_INFINITY;
+    const { atMs = Number.NEGATIVE_INFINITY, at = '' } = last[moment] ?? {};
     const agoMs = nowMs - atMs;
     if (agoMs >= RECENT_MS) return;
-    const isOver = agoMs >= PRESENT_MS || moment === endedBy || (endedBy && (lastMs[endedBy] ?? 0) > atMs);
+    const isOver =
+      agoMs >= PRESENT_MS || moment === endedBy || (endedBy && (last[endedBy]?.atMs ?? 0) > atMs);
     const problem = { code, message, hint };
-    if (isOver) yield { ...problem, at: lastAt[moment] ?? '' };
+    if (isOver) yield { ...problem, at };
     else yield { ...problem, message: `${message}, the last ${duration(agoMs)} ago` };
   }
   const times = (n: number) => count(n, 'time');
@@ -247,8 +248,13 @@ function* pastProblems(record: StatusRecord, sources: StatusSources, nowMs: numb
   yield* lately('webhook-set', 'webhook-set', 'webhook-set', cleared, WEBHOOK_CURE);
   const met = `somebody else polls this bot: the worker met ${count(polling.conflicts.poller, 'conflict')} (409)`;
   const by = rival.here ? `${met}: ${rival.here}` : met;
-  yield* lately('conflict', 'stray-stopped', 'conflict', by, rival.hint ?? 'singlepoll who');
-  yield* lately('stray-stopped', 'stray-stopped', 'stray', `a stray poller was stopped: ${tally.lastStray}`);
+  yield* lately('named-conflict', 'strays-stopped', 'conflict', by, rival.hint ?? 'singlepoll who');
+  yield* lately(
+    'strays-stopped',
+    'strays-stopped',
+    'stray',
+    `a stray poller was stopped: ${tally.lastStray}`,
+  );
   yield* lately('lease-lost', 'lease-lost', 'lease-lost', `the lease was lost: ${tally.lastLeaseLoss}`);
   yield* lately('unsealed', null, 'not-sealed', UNSEALED, UNSEALED_CURE);
   yield* lately('stolen', null, 'stolen', stolenWords(polling.stolen), STOLEN_CURE);
@@ -257,7 +263,7 @@ function* pastProblems(record: StatusRecord, sources: StatusSources, nowMs: numb
   yield* lately('webhook-turned-down', null, 'worker-sets-webhook', tried, leaveOut);
   const deaf = `the worker lived without polling and was replaced (${times(tally.deafReplaced)} so far)`;
   const seen = polling.via === 'direct' ? polling.past?.cure : logHint(sources, 'says what it was doing');
-  yield* lately('deaf', 'poll', 'deaf', deaf, seen);
+  yield* lately('deaf', 'completed', 'deaf', deaf, seen);
 }
 
 /** What is wrong at this moment, by what each owner tells. */

@@ -128,10 +128,10 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     if (state.phase === 'standby' && lease)
       report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
     if (!alive() || state.pid === null) return;
-    const { lastMs, polling } = status.record;
+    const { last, polling } = status.record;
     const { offset, polls, updates, conflicts } = polling;
     const { pid: worker, restarts } = state;
-    const up = duration(performance.now() - (lastMs['worker-start'] ?? performance.now()));
+    const up = duration(performance.now() - (last['worker-start']?.atMs ?? performance.now()));
     report.line(
       'hb',
       `alive offset=${offset ?? 'unknown'} worker=${worker} up=${up.replaceAll(' ', '')}`,

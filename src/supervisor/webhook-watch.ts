@@ -42,16 +42,13 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
     lastMs = performance.now();
     if (outcome.kind === 'kept' || outcome.kind === 'failed') return;
     const isStill = outcome.kind === 'set-again';
-    status.note({
-      kind: 'webhook-seen',
-      webhook: {
-        url: isStill ? outcome.url : '',
-        pendingUpdates: isStill ? 0 : outcome.pending,
-        lastError: outcome.kind === 'clear' ? outcome.lastError : null,
-      },
-      cleared: outcome.kind !== 'clear',
-      setAgain: isStill || (isRunning && outcome.kind === 'cleared') ? outcome.url : null,
-    });
+    const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
+    const pendingUpdates = isStill ? 0 : outcome.pending;
+    const webhook = { url: isStill ? outcome.url : '', pendingUpdates, lastError };
+    status.note({ kind: 'webhook-seen', webhook });
+    if (outcome.kind === 'clear') return;
+    status.note({ kind: 'webhook-cleared' });
+    if (isStill || isRunning) status.note({ kind: 'webhook-set', url: outcome.url });
   }
 
   async function first(mayDrop: boolean, signal: AbortSignal): Promise<Ending | null> {

@@ -276,11 +276,8 @@ test('what is so, by the record of a run', () => {
       'outage: the Bot API asked for a pause (429)',
     ],
     [seen(after(...polling, { kind: 'overlap', overlap })), 'conflict: a rival took the poll (409)'],
-    [
-      seen(after(...polling, { kind: 'named-conflict', cause: 'poller' })),
-      'conflict: another poller took the poll (409)',
-    ],
-    [seen(after(...polling, { kind: 'named-conflict', cause: 'poller' }), {}, 11_000), 'polled'],
+    [seen(after(...polling, { kind: 'named-conflict' })), 'conflict: another poller took the poll (409)'],
+    [seen(after(...polling, { kind: 'named-conflict' }), {}, 11_000), 'polled'],
     [seen(after(...polling, { kind: 'stolen', updates: 1 })), 'conflict: somebody else took updates'],
     [seen(after(...polling, { kind: 'webhook-of-worker', url: 'u' })), 'gap: the worker has set a webhook'],
   ] as const)

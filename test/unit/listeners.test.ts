@@ -104,14 +104,10 @@ test('what is over is told as earlier and makes nobody unhealthy; what may go on
   const at = (atMs: number) => ({ at: new Date(atMs).toISOString(), atMs });
   const polling = { kind: 'step', state: { ...initial, phase: 'polling', pid: 501 } } as const;
   const completed = { kind: 'completed', updates: 0 } as const;
-  const hook = (url: string, setAgain: string | null) =>
-    ({
-      kind: 'webhook-seen',
-      webhook: { url, pendingUpdates: 4, lastError: null },
-      cleared: setAgain !== null,
-      setAgain,
-    }) as const;
-  const named = { kind: 'named-conflict', cause: 'poller' } as const;
+  const hook = (url: string) =>
+    ({ kind: 'webhook-seen', webhook: { url, pendingUpdates: 4, lastError: null } }) as const;
+  const setAgain = { kind: 'webhook-set', url: 'https://x' } as const;
+  const named = { kind: 'named-conflict' } as const;
   const stopped = { kind: 'strays-stopped', count: 1, lastStray: 'pid 9 (bot.py)' } as const;
   type Case = [
     what: string,
@@ -121,8 +117,8 @@ test('what is over is told as earlier and makes nobody unhealthy; what may go on
     earlier: string[],
   ];
   const cases: readonly Case[] = [
-    ['a webhook that is set', [hook('https://x', null)], ['webhook-set'], ['webhook-set'], []],
-    ['one that was cleared', [hook('', 'https://x')], [], [], ['webhook-set']],
+    ['a webhook that is set', [hook('https://x')], ['webhook-set'], ['webhook-set'], []],
+    ['one that was cleared', [hook(''), setAgain], [], [], ['webhook-set']],
     ['a 409', [named], ['conflict'], [], ['conflict']],
     ['a 409 of a stray that was stopped', [named, stopped], [], [], ['conflict', 'stray']],
     ['updates taken', [{ kind: 'stolen', updates: 2 }], ['stolen'], [], ['stolen']],
@@ -161,7 +157,7 @@ test('updates that wait are counted down by the polls that take them; an empty a
   const { record } = createStatus(config, null, [], '');
   const at = { at: '2026-01-01T00:00:00.000Z', atMs: 1 };
   const webhook = { url: '', pendingUpdates: 150, lastError: null };
-  const seen = noted(record, { kind: 'webhook-seen', webhook, cleared: false, setAgain: null }, at);
+  const seen = noted(record, { kind: 'webhook-seen', webhook }, at);
   const taken = noted(seen, { kind: 'completed', updates: 100 }, { ...at, at: 'later' });
   assert.deepEqual([taken.webhook?.pendingUpdates, taken.webhook?.checkedAt], [50, at.at]);
   const none = noted(taken, { kind: 'completed', updates: 0 }, { ...at, at: 'later' });
