@@ -8,10 +8,9 @@ import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { statusOf } from '../commands/answers.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { LINK_FD, readLink, STARTER_VARIABLE } from '../service/link.ts';
-import { askControl, NoAnswer, NoSupervisor, WentAway } from '../supervisor/control.ts';
+import { askControl, NoAnswer, NoSupervisor, statusAt, WentAway } from '../supervisor/control.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { type StartOptions, startWords } from './options.ts';
 
@@ -93,7 +92,7 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
       return state;
     },
     async status() {
-      const doc = control === null ? null : await statusOf(control, STATUS_WAIT_MS).catch(translate);
+      const doc = control === null ? null : await statusAt(control, STATUS_WAIT_MS).catch(translate);
       return doc ?? bareStatus(null, state);
     },
     async restart() {

@@ -18,8 +18,8 @@ import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, type Paint, painter } from '../output/words.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
-import { usualAnswer } from './answers.ts';
 import { workingFolder } from './context.ts';
+import { usualAnswer } from './status.ts';
 
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {

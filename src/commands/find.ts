@@ -24,19 +24,19 @@ import {
   NoAnswer,
   NoSupervisor,
   type Request,
+  statusAt,
   WentAway,
 } from '../supervisor/control.ts';
 import {
+  cannotAsk,
   controlPath,
   presentSupervisor,
   supervisorAt,
   supervisorsOfOthers,
-  unreachable,
   userOf,
 } from '../supervisor/holder.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
-import { statusOf } from './answers.ts';
 
 /** A supervisor that does not answer within this time is hung or stopped. */
 const ANSWER_MS = 2_000;
@@ -86,7 +86,7 @@ export async function findBots(only: number | null = null) {
 /** Null: nobody listens there. */
 async function ask(control: string) {
   try {
-    const doc = await statusOf(control, ANSWER_MS);
+    const doc = await statusAt(control, ANSWER_MS);
     return doc && { control, doc, holder: null };
   } catch {
     return { control, doc: null, holder: null };
@@ -211,7 +211,7 @@ export async function findSupervisor(config: Config): Promise<Supervisor | null>
   if (holder) {
     // It says that it listens in our folder. One that has just begun will listen in a moment.
     const here = holder.answers && holder.control === control && !holder.elsewhere ? control : null;
-    if (here !== null) return { control: here, doc: (await ask(here))?.doc ?? null, holder };
+    if (here !== null) return { control: here, doc: holder.doc ?? (await ask(here))?.doc ?? null, holder };
     const other = (await runsOfOthers()).find(({ pid }) => pid === holder.pid);
     return { control: null, doc: other?.doc ?? null, holder };
   }
@@ -239,7 +239,7 @@ export async function askSupervisor(
   request: Request,
   timeoutMs: number,
 ): Promise<Answer> {
-  if (!control) throw unreachable(holder, controlPath(config.botId));
+  if (!control) throw cannotAsk(holder, controlPath(config.botId));
   const giveUpAtMs = performance.now() + NO_CONTROL_MS;
   const say = (line: string) => void process.stderr.write(`${line}\n`);
   const pid = doc?.supervisor?.pid ?? holder?.pid ?? null;
@@ -247,12 +247,12 @@ export async function askSupervisor(
     try {
       return await askControl(control, request, { timeoutMs, say });
     } catch (error) {
-      if (error instanceof NoAnswer || isDenied(error)) throw unreachable(holder, control);
+      if (error instanceof NoAnswer || isDenied(error)) throw cannotAsk(holder, control);
       if (!(error instanceof NoSupervisor || error instanceof WentAway)) throw error;
       const now = (await presentSupervisor(config)) ?? (await supervisorAt(control));
       // Not the next one that has taken its place.
       if (pid === null || now?.pid !== pid) throw new NoSupervisor('it has ended meanwhile');
-      if (performance.now() > giveUpAtMs) throw unreachable(holder, control);
+      if (performance.now() > giveUpAtMs) throw cannotAsk(holder, control);
       await pause(50);
     }
   }

@@ -9,7 +9,7 @@ import { eyesFor, type Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import { createProver } from '../strays/prover.ts';
 import { WHY_IT_ENDED } from '../supervisor/announce.ts';
-import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
+import { cannotAsk, controlPath, userOf } from '../supervisor/holder.ts';
 import { recallEnd, recallStart } from '../supervisor/memory.ts';
 import {
   bareStatus,
@@ -21,7 +21,6 @@ import {
 import { toEntry } from '../supervisor/sweep.ts';
 import { type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
-import { hung } from './answers.ts';
 import { requireProcesses } from './context.ts';
 import { type Bot, findSupervisor, type Supervisor } from './find.ts';
 
@@ -40,6 +39,17 @@ export function statusesOf({ id, username, runs }: Bot): StatusDocument[] {
   return bot ? [bareStatus(bot, 'stopped')] : [];
 }
 
+/** Something listens at its control socket, and does not answer: what is known of it, with that as the first problem. */
+export function hung(doc: StatusDocument): StatusDocument {
+  const who = doc.supervisor ? `the supervisor (pid ${doc.supervisor.pid})` : 'the supervisor';
+  const problem = {
+    code: 'supervisor-hung',
+    message: `${who} does not answer: hung or stopped`,
+    hint: 'singlepoll reset    # in the folder of the bot: ends it, if need be with SIGKILL, and starts again',
+  };
+  return { ...doc, healthy: false, problems: [problem, ...doc.problems] };
+}
+
 async function lookAround(config: Config, supervisor: Supervisor | null): Promise<StatusDocument> {
   const [{ strays }, telegram, lease] = await Promise.all([
     config.token === null ? { strays: [] } : survey(config),
@@ -52,7 +62,7 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
   const holder = supervisor?.holder ?? null;
   const problems: Problem[] = [];
   const add = (code: string, message: string, hint?: string) => problems.push({ code, message, hint });
-  const { message, hint } = unreachable(holder, controlPath(config.botId));
+  const { message, hint } = cannotAsk(holder, controlPath(config.botId));
   if (supervisor) add('supervisor-hung', message, hint);
   if (!holder) problems.push(...lastEnd(config));
   if (telegram.problem) problems.push(telegram.problem);

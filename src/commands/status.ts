@@ -1,14 +1,20 @@
 /** `singlepoll status`: of one bot or of all, once or live. */
 import { writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { isatty } from 'node:tty';
+import type { Config } from '../config/load.ts';
+import { findBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
 import { botName, stateWords } from '../output/status-rows.ts';
 import { count, duration, isScreen, type Paint, painter } from '../output/words.ts';
+import { CONTROL_SOCKET, statusAt } from '../supervisor/control.ts';
 import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
-import { usualAnswer } from './answers.ts';
 import { configure, type Invocation, namedBot, warn } from './context.ts';
+
+/** An answer takes some milliseconds. A supervisor that is slower than this is asked again, with patience. */
+const USUAL_ANSWER_MS = 400;
 
 export async function run(invocation: Invocation): Promise<number> {
   const { all, watch, history } = invocation.own;
@@ -41,6 +47,19 @@ export async function run(invocation: Invocation): Promise<number> {
   const show = json ? null : await screen(isatty(1) ? process.stdout : {});
   print(`${show ? show(doc).trimEnd() : JSON.stringify(doc)}\n`);
   return statusExitCode(doc);
+}
+
+/** The word of the supervisor at this bot's usual control socket, asked without what takes time to load. Null: no answer. */
+export async function usualAnswer(
+  { botId }: Config,
+  timeoutMs = USUAL_ANSWER_MS,
+): Promise<StatusDocument | null> {
+  try {
+    const folder = findBotDir(botId);
+    return folder === null ? null : await statusAt(join(folder, CONTROL_SOCKET), timeoutMs);
+  } catch {
+    return null;
+  }
 }
 
 /** How a status looks on this stream now. */

@@ -11,16 +11,10 @@ import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
 import { askControl, NoAnswer } from '../supervisor/control.ts';
 import { DAY_MS, summarise } from '../supervisor/history.ts';
-import {
-  completeStatus,
-  type LiveDocument,
-  type LiveLine,
-  type StatusDocument,
-} from '../supervisor/status.ts';
-import { hung } from './answers.ts';
+import type { LiveDocument, LiveLine, StatusDocument } from '../supervisor/status.ts';
 import { findSupervisor } from './find.ts';
 import { storedHistory } from './history.ts';
-import { thoroughStatus } from './look.ts';
+import { hung, thoroughStatus } from './look.ts';
 import { ORDER_WAIT_MS } from './orders.ts';
 
 const CTRL_C = '\x03';
@@ -76,7 +70,7 @@ async function follow(
     let last: StatusDocument | null = null;
     const onLive = (it: object) => {
       const live = it as LiveDocument;
-      last = completeStatus(live.status);
+      last = live.status;
       ({ lines, day } = live);
       present(last, control);
     };

@@ -6,7 +6,7 @@ import type { Config } from '../config/load.ts';
 import { leaseWords, type Paint, painter, RIVAL_CURE } from '../output/words.ts';
 import type { Stray, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
-import { controlPath, unreachable } from '../supervisor/holder.ts';
+import { cannotAsk, controlPath } from '../supervisor/holder.ts';
 import type { LeaseEntry, Problem, StatusDocument } from '../supervisor/status.ts';
 import { toEntry, unseenText } from '../supervisor/sweep.ts';
 import { configure, type Invocation, warn } from './context.ts';
@@ -122,7 +122,7 @@ function screen(
     `${name}: ${worker?.pid ? `worker ${worker.pid} of supervisor ${of}` : 'no worker of singlepoll runs here'}`,
   ];
   if (supervisor && !doc) {
-    const { message, hint } = unreachable(supervisor.holder, controlPath(botId));
+    const { message, hint } = cannotAsk(supervisor.holder, controlPath(botId));
     lines.push(`${paint('error', '!')} ${message}`, ...arrows(hint));
   }
   if (lease) lines.push(`lease: ${leaseWords(lease, Date.now())}`);

@@ -12,6 +12,7 @@ import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { StatusDocument } from './status.ts';
 
 export interface Request {
   readonly cmd: string;
@@ -213,6 +214,17 @@ async function askOnce(
     signal?.removeEventListener('abort', onAbort);
     socket.destroy();
     short.done();
+  }
+}
+
+/** The status of the supervisor that listens there; null: nobody does. Throws NoAnswer where it hangs, or the system's error. */
+export async function statusAt(socketPath: string, timeoutMs: number): Promise<StatusDocument | null> {
+  try {
+    const answer = await askControl(socketPath, { cmd: 'status' }, { timeoutMs });
+    return answer.ok ? (answer.status as StatusDocument) : null;
+  } catch (error) {
+    if (error instanceof NoSupervisor || error instanceof WentAway) return null;
+    throw error;
   }
 }
 

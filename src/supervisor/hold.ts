@@ -7,11 +7,10 @@ import type { Config } from '../config/load.ts';
 import { claimLock, type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
 import { aliveStat, statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
-import { claimBoth, type OwnTaker } from './claim.ts';
-import { type Answer, askControl, NoAnswer, NoSupervisor } from './control.ts';
+import { claimBoth, type OwnTaker, seizeLock } from './claim.ts';
+import { NoAnswer, statusAt } from './control.ts';
 import { held as heldError } from './holder.ts';
-import { seizeLock } from './seize.ts';
-import { completeStatus, type StatusDocument } from './status.ts';
+import type { StatusDocument } from './status.ts';
 
 /** What only the holder of the lock may have open. */
 export interface Held {
@@ -61,12 +60,11 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
       isLate() || !newcomers.some(({ pid, startId }) => aliveStat(pid)?.startId === startId);
     await pause(NEWCOMER_MS, undefined, { signal });
     for (;;) {
-      const seen = await lookAt(taker.control);
+      const seen = await statusAt(taker.control, ANSWER_MS).catch((error: Error) => error);
       let isStuck = seen instanceof NoAnswer;
-      if (!(seen instanceof Error)) {
-        const doc = completeStatus(seen.status);
-        if (isServed(doc)) return doc;
-      } else if (seen instanceof NoSupervisor && isGone()) {
+      if (seen && 'state' in seen) {
+        if (isServed(seen)) return seen;
+      } else if (seen === null && isGone()) {
         const claimed = await claimBoth(key, taker, taker.control);
         if (signal.aborted) claimed.lock?.release();
         signal.throwIfAborted();
@@ -120,12 +118,6 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
     },
     isHeld: (): boolean => lock !== null || !isNeeded,
   };
-}
-
-async function lookAt(control: string): Promise<Answer | Error> {
-  return await askControl(control, { cmd: 'status' }, { timeoutMs: ANSWER_MS }).catch(
-    (error: Error) => error,
-  );
 }
 
 /** Its worker polls, or a machine does that has the lease. */

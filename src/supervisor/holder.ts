@@ -4,6 +4,7 @@
  */
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Config } from '../config/load.ts';
 import { findStateDir, isNowhere, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { realPath } from '../files.ts';
@@ -27,21 +28,22 @@ export function controlPath(botId: number | null): string | null {
   return join(folder, String(botId), CONTROL_SOCKET);
 }
 
+/** `doc`: what it tells of itself at the control socket of our folder. */
+export type Present = Holder & { readonly doc: StatusDocument | null };
+
 export async function presentSupervisor({
   botId,
   token,
-}: {
-  readonly botId: number | null;
-  readonly token: string | null;
-}): Promise<Holder | null> {
+}: Pick<Config, 'botId' | 'token'>): Promise<Present | null> {
   const control = controlPath(botId);
   const here = control ? await supervisorAt(control) : null;
   if (here || botId === null || token === null) return here;
-  return await lockHolder(lockKey(String(botId), token));
+  const holder = await lockHolder(lockKey(String(botId), token));
+  return holder && { ...holder, doc: null };
 }
 
 /** Null: nobody listens there. Throws the system's error where the socket may not be used. */
-export async function supervisorAt(socketPath: string): Promise<Holder | null> {
+export async function supervisorAt(socketPath: string): Promise<Present | null> {
   let answer: Answer | null = null;
   for (let tries = 1; !answer && tries <= WENT_AWAY_TRIES; tries++) {
     try {
@@ -54,7 +56,8 @@ export async function supervisorAt(socketPath: string): Promise<Holder | null> {
       await pause(5 * tries);
     }
   }
-  const said = (answer?.status as StatusDocument | undefined)?.supervisor ?? null;
+  const doc = (answer?.status as StatusDocument | undefined) ?? null;
+  const said = doc?.supervisor ?? null;
   const it = await listenerAt(socketPath, said?.pid);
   return {
     pid: it?.pid ?? said?.pid ?? null,
@@ -68,6 +71,7 @@ export async function supervisorAt(socketPath: string): Promise<Holder | null> {
     version: said?.version ?? null,
     control: socketPath,
     answers: answer !== null,
+    doc,
   };
 }
 
@@ -184,10 +188,18 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
   return inTheWay('this bot has a supervisor already', holder, control, EXIT.otherPoller, hint);
 }
 
-/** A supervisor of ours whose control socket has gone can't be given orders. */
+/** The error of a command that has something to ask of this one. Of ours, whose control socket has gone, too. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
+  if (holder && isNoSinglepoll(holder)) return held(holder, control);
+  const what =
+    !holder?.answers || holder.control === control
+      ? "the supervisor can't be asked"
+      : takesOrders(holder)
+        ? `the supervisor has another state folder, with its control socket ${plain(holder.control ?? '')}`
+        : 'the supervisor runs without a state folder, so it takes no orders';
+  const code = isForeign(holder?.uid ?? null) ? EXIT.refused : EXIT.otherPoller;
   const hint = isReachable(holder, control) ? RESET : undefined;
-  return inTheWay("the holder can't be asked to hand over", holder, control, EXIT.otherPoller, hint);
+  return inTheWay(what, holder, control, code, hint);
 }
 
 export function squatted(botId: string, squatters: readonly Squatter[]): SinglepollError {
@@ -203,27 +215,6 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
       ? `sudo ss -xlpH | grep -a singlepoll/${botId}/    # shows the pids to kill`
       : `${squatters.some(({ uid }) => isForeign(uid)) ? sudo() : ''}kill ${pids.join(' ')}`,
   );
-}
-
-export function unreachable(holder: Holder | null, control: string | null): SinglepollError {
-  if (holder && isNoSinglepoll(holder)) return held(holder, control);
-  const who = holder?.pid ? `the supervisor (pid ${holder.pid})` : 'the supervisor';
-  const error = (code: number, why: string, hint = cure(holder, control)) =>
-    new SinglepollError(code, `${who} ${why}`, hint);
-  if (holder?.elsewhere) return error(EXIT.otherPoller, 'runs in another container');
-  if (holder && isForeign(holder.uid))
-    return error(EXIT.refused, `belongs to another user (${userName(holder.uid)})`);
-  if (holder?.answers && !isReachable(holder, control))
-    return error(
-      EXIT.otherPoller,
-      takesOrders(holder)
-        ? `runs with another state folder: its control socket is ${plain(holder.control ?? '')}`
-        : 'runs without a state folder, so it takes no orders',
-    );
-  const why = holder?.answers
-    ? `runs, but can't be reached at its control socket ${plain(control ?? '')}`
-    : 'does not answer: hung or stopped';
-  return error(EXIT.otherPoller, why, RESET);
 }
 
 function cure(holder: Holder | null, control: string | null): string {

@@ -13,14 +13,13 @@ import { createBus, createListeners } from '../output/listeners.ts';
 import type { WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, size, words } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
-import { createAhead, type Parts } from './ahead.ts';
+import { type Ahead, createAhead, type Parts } from './ahead.ts';
 import { createGuard } from './guard.ts';
 import type { Taken } from './hold.ts';
 import { createLoop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
 import { createStatus } from './status-document.ts';
 import type { Ending, Policy, Saying } from './table.ts';
-import { createUsage } from './usage.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker.ts';
 import {
@@ -103,14 +102,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   const policy = readPolicy();
 
   const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
-  const aheadOf = (made: Parts) =>
-    createAhead(made, {
-      ...{ gatewayPort: config.gatewayPort, nextWorker, tree, stopOptions },
-      isFirst: () => loop.state.spawn === 0 && loop.state.obstacle === null,
-      wasWebhook: () => lastConflict === 'webhook',
-      broken: (error) => broken(error),
-    });
-  let ahead = aheadOf(parts);
+  let ahead: Ahead;
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
     const { gateway, lease } = parts;
@@ -317,9 +309,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     },
   );
 
-  const usage = createUsage(() =>
-    worker ? [worker.process.pid, ...tree.offspring.list().map(({ pid }) => pid)] : [],
-  );
+  const usage = () => tree.usage(worker?.process.pid ?? null);
   status.sources.usage = usage;
   let outgrownMs = Number.NEGATIVE_INFINITY;
   bus.tick.add(() => {
@@ -393,7 +383,11 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     /** The first step. Called once, when all parts are there. */
     begin(made: Parts): void {
       parts = made;
-      ahead = aheadOf(made);
+      ahead = createAhead(made, {
+        ...{ gatewayPort: config.gatewayPort, nextWorker, tree, stopOptions, broken },
+        isFirst: () => loop.state.spawn === 0 && loop.state.obstacle === null,
+        wasWebhook: () => lastConflict === 'webhook',
+      });
       // With the lock its port goes, too.
       if (made.gateway) hold.add({ close: made.gateway.port.leave });
       loop.send({ kind: 'booted' });

@@ -23,8 +23,7 @@ import { OWNER_GONE, Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
 import { type Ending, workerCode } from './table.ts';
-import { untilReady } from './until-ready.ts';
-import { waitWords } from './waits.ts';
+import { untilReady, waitWords } from './until-ready.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
 

@@ -1,15 +1,21 @@
-/** The start of a run for whoever waits for it (who started it, a run that it takes over from): ready, or what went wrong and the code for that. */
+/**
+ * A run for whoever waits for it: for who started it, or handed over to it, that it is ready, or what went wrong and the code for that; for
+ * the one at the terminal, what it waits for itself.
+ */
 import { EXIT } from '../errors.ts';
-import { duration, leaseWords } from '../output/words.ts';
+import { duration, leaseWords, span } from '../output/words.ts';
 import type { Link } from '../service/link.ts';
 import type { StatusRecord } from './record.ts';
 import type { Run } from './run.ts';
+import type { LeaseEntry } from './status.ts';
 import { type Ending, type State, workerCode } from './table.ts';
 
 /** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */
 const EXITS_MAX = 5;
 /** What the lease engine says of others comes outside of the table. */
 const LEASE_LOOK_MS = 50;
+/** Sooner nobody wonders. */
+const SLOW_MS = 3_000;
 
 /** `link`: to who started it. Watches from now on. */
 export function untilReady(run: Run, link: Link | null) {
@@ -87,4 +93,36 @@ export function standsBy(botId: number | null): string {
 function name({ bot }: StatusRecord): string {
   if (!bot) return 'the worker';
   return bot.username ? `@${bot.username} (${bot.id})` : `bot ${bot.id}`;
+}
+
+/** What a run waits for at present, for the last line of a terminal; null: nothing. `lease` of this moment, `nowMs` monotonic, `unixMs` the wall clock. */
+export function waitWords(
+  { state, stepMs, polls, pausedUntilMs, apiProblem }: StatusRecord,
+  { lease, stopTimeoutMs }: { readonly lease: LeaseEntry | null; readonly stopTimeoutMs: number },
+  nowMs: number,
+  unixMs: number,
+): string | null {
+  const { phase, next, delayMs, pid, obstacle } = state;
+  const sinceMs = nowMs - stepMs;
+  const soFar = `for ${span(sinceMs)} so far`;
+  if (phase === 'standby' && obstacle !== null) return `standing by until the other poller is gone, ${soFar}`;
+  if (phase === 'standby')
+    return lease
+      ? `standing by: ${leaseWords(lease, unixMs)}`
+      : `standing by until the worker of the new supervisor polls, ${soFar}`;
+  if (phase === 'backoff')
+    return next === 'probe'
+      ? `waiting until the Bot API answers, ${soFar}`
+      : `the next worker is started in ${span(Math.max(0, delayMs - sinceMs))}`;
+  if (phase === 'stopping') {
+    const leftMs = stopTimeoutMs - sinceMs;
+    return leftMs > 0
+      ? `waiting for the worker to end; SIGKILL in ${span(leftMs)}`
+      : `waiting for the worker to be gone, ${soFar}`;
+  }
+  if (pausedUntilMs > nowMs)
+    return `the Bot API asked for a pause (429), ${span(pausedUntilMs - nowMs)} left`;
+  if (phase === 'starting' && polls && pid !== null && sinceMs > SLOW_MS)
+    return apiProblem ?? `waiting for the worker's first poll, ${soFar}`;
+  return null;
 }

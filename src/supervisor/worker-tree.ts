@@ -1,17 +1,17 @@
 /**
  * The worker's own tree: its descendants, whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to, and what was
- * noted as its offspring before. Looks at it, sees whether it talks to the Bot API, stops it whole.
+ * noted as its offspring before. Looks at it, reckons what it uses, sees whether it talks to the Bot API, stops it whole.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { BOT_API_HOST } from '../intercept/certificates.ts';
-import { aliveStat } from '../machine/procfs.ts';
+import { aliveStat, readText } from '../machine/procfs.ts';
 import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from '../strays/stop.ts';
 import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
-import type { TreeEntry } from './status.ts';
+import { NO_USAGE, type TreeEntry, type UsageEntry } from './status.ts';
 
 /** `isElsewhere`: to Telegram's own server, while the API root is another. */
 export type Sign = PollSign & { readonly isElsewhere: boolean };
@@ -75,6 +75,7 @@ export function createWorkerTree(
       lastLeader = leader;
     },
     offspring,
+    usage: createUsage((leader) => [leader, ...offspring.list().map(({ pid }) => pid)]),
     /** Finds out about new processes: who has moved away is known by its environment only. */
     async learn(): Promise<void> {
       await processes.snapshot({ timeoutMs: DETAILS_MS });
@@ -176,4 +177,53 @@ function childrenOf(pid: number): number[] | null {
   } catch {
     return null;
   }
+}
+
+/** USER_HZ, in which Linux tells times to programs, on every machine. */
+const TICKS_PER_S = 100;
+const FRESH_MS = 1_000;
+
+/**
+ * CPU and memory of the tree, of stat lines alone: reading them never waits for a process. Memory is what is resident, summed, so what
+ * processes share counts for each. Asked every few seconds, the CPU is that of these seconds.
+ */
+function createUsage(pids: (leader: number) => readonly number[]) {
+  let ticks = new Map<number, number>();
+  let atMs = Number.NEGATIVE_INFINITY;
+  let usage = NO_USAGE;
+  const pageBytes = readPageBytes();
+  return (leader: number | null): UsageEntry => {
+    const nowMs = performance.now();
+    const spentMs = nowMs - atMs;
+    if (spentMs < FRESH_MS) return usage;
+    const before = ticks;
+    ticks = new Map();
+    let [pages, spent] = [0, 0];
+    for (const pid of leader === null ? [] : pids(leader)) {
+      const text = readText(`/proc/${pid}/stat`);
+      // proc_pid_stat(5): state is field 3, utime 14, stime 15, rss 24; the name may hold anything.
+      const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');
+      if (!fields) continue;
+      ticks.set(pid, Number(fields[11]) + Number(fields[12]));
+      spent += ticks.get(pid)! - (before.get(pid) ?? 0);
+      pages += Number(fields[21]);
+    }
+    atMs = nowMs;
+    // Of the first look nobody knows over which time; a child that has ended takes its time along.
+    const percent = Number.isFinite(spentMs)
+      ? Math.max(0, Math.round((spent / TICKS_PER_S / spentMs) * 1e6) / 10)
+      : null;
+    usage = ticks.size === 0 ? NO_USAGE : { cpuPercent: percent, memoryBytes: pages * pageBytes };
+    return usage;
+  };
+}
+
+/** AT_PAGESZ of getauxval(3). */
+function readPageBytes(): number {
+  try {
+    const auxv = readFileSync('/proc/self/auxv');
+    for (let at = 0; at + 16 <= auxv.length; at += 16)
+      if (auxv.readBigUInt64LE(at) === 6n) return Number(auxv.readBigUInt64LE(at + 8));
+  } catch {}
+  return 4_096;
 }

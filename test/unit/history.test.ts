@@ -20,7 +20,7 @@ import {
 import { newRecord, noted, type StatusEvent, type StatusRecord } from '../../src/supervisor/record.ts';
 import { conditionOf } from '../../src/supervisor/recorder.ts';
 import { initial, type State } from '../../src/supervisor/table.ts';
-import { waitWords } from '../../src/supervisor/waits.ts';
+import { waitWords } from '../../src/supervisor/until-ready.ts';
 import { createRandom } from '../simulation/random.ts';
 import { sampleLease, sampleStatus } from '../support/status-sample.ts';
 
