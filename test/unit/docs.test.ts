@@ -188,7 +188,7 @@ const quoted = (path: string, pattern: RegExp) =>
     (text) => text.match(/(?<=')[a-z-]+(?=')/g) ?? [],
   );
 const CODE = /\bcode: (?:[^,']* \? )?'[a-z-]+'(?: : '[a-z-]+')?/g;
-const WITH_PROBLEMS = ['supervisor/status-document', 'lease/lease', 'commands/answers'].map(
+const WITH_PROBLEMS = ['supervisor/status-document', 'lease/lease', 'commands/look'].map(
   (it) => `src/${it}.ts`,
 );
 /** Options of commander, and of other programs. */
