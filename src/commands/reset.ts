@@ -6,22 +6,20 @@ import type { Config } from '../config/load.ts';
 import { absoluteFlags } from '../config/sources.ts';
 import { openBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { createReport, type Report } from '../output/report.ts';
 import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { painter, span } from '../output/words.ts';
-import { eyesFor } from '../strays/finder.ts';
-import { createProver } from '../strays/prover.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { seizeLock } from '../supervisor/claim.ts';
 import { dryRun } from '../supervisor/dry-run.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { createSweeper } from '../supervisor/sweep.ts';
-import { type BotApi, openBotApi } from '../telegram/bot-api.ts';
+import { webhookWords } from '../supervisor/webhook-watch.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
 import { configure, type Invocation } from './context.ts';
-import { lookForLease } from './look.ts';
+import { lookForLease, openTools } from './look.ts';
 import { type Beginning, begin } from './start.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -42,10 +40,8 @@ export async function run(invocation: Invocation): Promise<number> {
 async function clean(config: Config, again: Beginning | null, stderr: Sink): Promise<boolean> {
   const token = config.token as string;
   const report = createReport(config.logFormat, [token], await painter(process.stderr), stderr);
-  const eyes = eyesFor(config);
+  const { eyes, api, prover } = openTools(config, [])!;
   const { finder } = eyes;
-  const { apiRoot } = config;
-  const api = openBotApi(apiRoot, token);
   const { signal } = new AbortController();
   try {
     if (config.dryRun) {
@@ -60,7 +56,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       const sweeper = createSweeper({
         ...{ finder, report, signal, stopTimeoutMs: config.stopTimeoutMs, dryRun: false },
         ...{ silencesOthers: true, leased: config.lease !== null },
-        prover: isLeased ? null : createProver({ api, apiRoot, processes: eyes.processes, ours: () => [] }),
+        prover: isLeased ? null : prover,
       });
       // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
       await clear(config, report, api);
@@ -107,22 +103,13 @@ async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
 
 async function clear(config: Config, report: Report, api: BotApi): Promise<void> {
   const outcome = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
-  if (outcome.kind === 'clear') return report.line('webhook', 'none set', 'good');
   if (outcome.kind === 'failed')
     throw new SinglepollError(
       outcome.reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
       `the webhook could not be cleared: ${outcome.reply.description}`,
       'singlepoll reset    # again, when the Bot API can be reached',
     );
-  const { url } = outcome;
-  if (outcome.kind === 'cleared')
-    return report.line('webhook', `was set to ${url}: cleared and verified`, 'good');
-  if (outcome.kind === 'set-again')
-    throw new SinglepollError(
-      EXIT.otherPoller,
-      `somebody sets the webhook again as soon as it is cleared: ${url}`,
-      WEBHOOK_CURE,
-    );
-  const kept = `a webhook is set (${url}) and --keep-webhook was given`;
-  throw new SinglepollError(EXIT.config, kept, 'singlepoll reset --no-keep-webhook');
+  const { text, ending } = webhookWords(outcome);
+  if (ending) throw new SinglepollError(ending.code, text, ending.hint);
+  report.line('webhook', text, 'good');
 }

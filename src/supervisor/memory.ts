@@ -54,9 +54,9 @@ export interface LastEnd extends Ending {
 
 /** Written by who holds the lock. That it can't be written is no trouble of the end. */
 export function rememberEnd(botDir: string, known: Omit<LastEnd, 'at'>): void {
-  const mask = (text: string) => maskText(text, []);
-  const reason = mask(known.reason);
-  const end: LastEnd = { ...known, reason, lines: known.lines.map(mask), at: new Date().toISOString() };
+  const text = (it: string) => plain(maskText(it, []), 500);
+  const reason = text(known.reason);
+  const end: LastEnd = { ...known, reason, lines: known.lines.map(text), at: new Date().toISOString() };
   try {
     writeWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`);
   } catch {
@@ -74,15 +74,8 @@ export function forgetEnd(botDir: string): void {
 
 /** Null: none ended for a reason of its own. */
 export function recallEnd(botDir: string): LastEnd | null {
-  const { code, reason, at, hint, lines, log } = recall<LastEnd>(botDir, END_FILE);
-  if (typeof code !== 'number' || typeof reason !== 'string' || Number.isNaN(Date.parse(String(at))))
-    return null;
-  const text = (it: unknown) => plain(maskText(String(it), []), 500);
-  return {
-    ...{ code, reason: text(reason), at: String(at), lines: Array.isArray(lines) ? lines.map(text) : [] },
-    log: typeof log === 'string' ? text(log) : null,
-    ...(typeof hint === 'string' ? { hint } : {}),
-  };
+  const end = recall<LastEnd>(botDir, END_FILE);
+  return typeof end.reason === 'string' && Array.isArray(end.lines) ? (end as LastEnd) : null;
 }
 
 function recall<T>(botDir: string, file: string): Partial<T> {

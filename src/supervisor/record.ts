@@ -155,7 +155,7 @@ const CHANGES = {
   overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
-  'strays-stopped': (old: Old, { count, lastStray }: { count: number; lastStray: string | null }) =>
+  'strays-stopped': (old: Old, { count, lastStray }: { count: number; lastStray: string }) =>
     tally(old, { straysStopped: old.tally.straysStopped + count, lastStray }),
   'webhook-seen': (_old: Old, { webhook }: { webhook: SeenWebhook }, { at }: Time) => ({
     webhook: { ...webhook, checkedAt: at },

@@ -76,7 +76,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   bus.tick.add(guard.look);
   const listeners = createListeners<[]>('one that follows the run', report);
   let worker: Worker | null = null;
-  let former: number | null = null;
   let spawnedAtMs = 0;
   let oomKillsBefore: number | null = null;
   const explained = new Set<string>();
@@ -133,7 +132,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     if (!started) return null;
     const { pid } = started;
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
-    former = pid;
     oomKillsBefore = oomKills();
     spawnedAtMs = performance.now();
     tree.led(pid);
@@ -358,8 +356,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     ...{ status, tree, bus, loop, lastLines, sayLastLines },
     /** The worker that lives, as strays are told apart from it. */
     worker: () => worker && { pid: worker.process.pid, run: id, spawn: String(worker.spawn) },
-    /** Pid of the last worker, also once it has ended: what is left of its session is ours. */
-    former: () => former,
     forward(signal: NodeJS.Signals): void {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);

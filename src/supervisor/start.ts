@@ -38,7 +38,8 @@ export async function start(request: StartRequest): Promise<number> {
     sayConfiguration(config, request.warnings, report);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
-    if (config.dryRun) return await rehearse(startup);
+    if (config.dryRun)
+      return await dryRun({ ...startup, finder: startup.eyes.finder, signal: asks.signal, ending: false });
     const beforeLock = teardown.mark();
     const taken = await takeLock(startup);
     await openLog(startup);
@@ -67,11 +68,6 @@ async function openOutput({ config, link }: StartRequest, teardown: Teardown): P
   teardown.add(() => output.report.drained(1_000));
   teardown.add(output.waitLine.stop);
   return output;
-}
-
-async function rehearse({ config, api, report, eyes, asks, command }: Startup): Promise<number> {
-  const { finder } = eyes;
-  return await dryRun({ config, api, report, finder, signal: asks.signal, ending: false, command });
 }
 
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */

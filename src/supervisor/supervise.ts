@@ -7,7 +7,6 @@ import { EXIT } from '../errors.ts';
 import { watchGateway } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
-import { plain } from '../output/plain.ts';
 import { duration, howItEnded } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { type ApiReach, createApiReach } from '../telegram/reach.ts';
@@ -135,13 +134,8 @@ function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
     silencesOthers: config.takeover,
     onLate: bus.reacted.tell,
     worker: run.worker,
-    former: run.former,
-    onSurvey: (strays) => status.note({ kind: 'strays', strays }),
-    onStopped([first, ...more]) {
-      const others = more.length > 0 ? ` and ${more.length} more` : '';
-      const lastStray = first ? `pid ${first.pid} (${plain(first.command, 120)})${others}` : null;
-      status.note({ kind: 'strays-stopped', count: 1 + more.length, lastStray });
-    },
+    former: tree.former,
+    note: status.note,
     signal: halt.signal,
   });
   return { prover, sweeper, webhook: createWebhookWatch(run, run.api!, reach), connected };

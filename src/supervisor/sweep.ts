@@ -13,6 +13,7 @@ import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
 import { judge, livesOf, remember, silenceWords } from '../strays/policy.ts';
 import type { Prover } from '../strays/prover.ts';
+import type { StatusEvent } from './record.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
 
@@ -31,10 +32,8 @@ interface SweeperOptions {
   readonly worker?: () => NonNullable<LookOptions['worker']> | null;
   /** Pid of the worker before; null where there was none. */
   readonly former?: () => number | null;
-  /** What was found and is still there, for `status`. */
-  readonly onSurvey?: (strays: readonly StrayEntry[]) => void;
-  /** Verified gone; of each its whole tree. Never empty. */
-  readonly onStopped?: (strays: readonly StrayEntry[]) => void;
+  /** For `status`. */
+  readonly note?: (event: StatusEvent) => void;
   /** Somebody reacted after the question was answered: look again, beside the worker. */
   readonly onLate?: () => void;
   /** Aborted once the supervisor heads for its end: the strays are the next one's then. */
@@ -158,8 +157,12 @@ export function createSweeper(options: SweeperOptions) {
     stopped = remember(stopped, livesOf(ended, seen.present, atMs));
     if (isGivenUp) return null;
     const ending = concludeStop(result);
-    if (!ending) options.onStopped?.(strays.map(toEntry));
-    return ending;
+    if (ending) return ending;
+    const [{ pid, command }, ...more] = strays as readonly [Stray, ...Stray[]];
+    const others = more.length > 0 ? ` and ${more.length} more` : '';
+    const lastStray = `pid ${pid} (${plain(command, 120)})${others}`;
+    options.note?.({ kind: 'strays-stopped', count: strays.length, lastStray });
+    return null;
   }
 
   function concludeStop({ denied, left, survivors, killed, targets, tookMs }: StrayStop): Ending | null {
@@ -278,7 +281,8 @@ export function createSweeper(options: SweeperOptions) {
   }
 
   function publish(survey: Survey): void {
-    options.onSurvey?.(survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry));
+    const strays = survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry);
+    options.note?.({ kind: 'strays', strays });
   }
 
   function tellEnding(ending: Ending): Ending {

@@ -3,6 +3,7 @@
  * webhook that somebody sets again is cleared again, counted and named.
  */
 import { EXIT, SinglepollError } from '../errors.ts';
+import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { count } from '../output/words.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import type { ApiReach } from '../telegram/reach.ts';
@@ -22,21 +23,8 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
 
-  /** The webhook that is being deleted: a look that is given up meanwhile may have deleted it all the same, and then the next look tells of it. */
-  let deleting = '';
-
-  async function clear(dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> {
-    const onDelete = (shown: string) => {
-      deleting = shown;
-    };
-    const seen = await clearWebhook(api, { keep: config.keepWebhook, dropPending, signal, onDelete });
-    const outcome: WebhookOutcome =
-      seen.kind === 'clear' && deleting !== ''
-        ? { kind: 'cleared', url: deleting, pending: seen.pending, dropped: dropPending }
-        : seen;
-    if (outcome.kind !== 'failed' && !signal.aborted) deleting = '';
-    return outcome;
-  }
+  const clear = async (dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> =>
+    await clearWebhook(api, { keep: config.keepWebhook, dropPending, signal });
 
   function note(outcome: WebhookOutcome, isRunning: boolean): void {
     lastMs = performance.now();
@@ -67,29 +55,11 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
       return { code: error.exitCode, reason: error.message, hint: error.hint };
     }
     note(outcome, false);
-    switch (outcome.kind) {
-      case 'clear':
-        report.line('webhook', `none set; ${waiting(outcome.pending)}`, 'good');
-        return null;
-      case 'cleared': {
-        const rest = outcome.dropped
-          ? 'waiting updates dropped, as asked'
-          : `${waiting(outcome.pending)}, kept`;
-        report.line('webhook', `was set to ${outcome.url}: cleared and verified; ${rest}`, 'good');
-        return null;
-      }
-      case 'kept':
-        return {
-          code: EXIT.config,
-          reason: `a webhook is set (${outcome.url}) and --keep-webhook was given: nobody can poll beside it`,
-          hint: KEPT_CURE,
-        };
-      case 'set-again':
-        report.line('webhook', `somebody sets it again as soon as it is cleared: ${outcome.url}`, 'error');
-        return null;
-      case 'failed':
-        return { code: EXIT.unreachable, reason: outcome.reply.description };
-    }
+    if (outcome.kind === 'failed') return { code: EXIT.unreachable, reason: outcome.reply.description };
+    const { text, ending } = webhookWords(outcome);
+    if (outcome.kind === 'kept') return ending;
+    report.line('webhook', text, ending ? 'error' : 'good');
+    return null;
   }
 
   function again(abandoned: AbortSignal, hurry = false): Promise<void> {
@@ -133,8 +103,24 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
   return { first, again };
 }
 
-const KEPT_CURE = 'singlepoll reset --no-keep-webhook    # clears it, and starts again';
-
-function waiting(pending: number): string {
-  return pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting`;
+/** What it means before a worker is started. `ending`: nobody can poll then, or not for long. */
+export function webhookWords(outcome: Exclude<WebhookOutcome, { kind: 'failed' }>) {
+  const waiting = (n: number) => (n === 0 ? 'no updates waiting' : `${count(n, 'update')} waiting`);
+  if (outcome.kind === 'clear') return { text: `none set; ${waiting(outcome.pending)}`, ending: null };
+  const { kind, url } = outcome;
+  if (kind === 'cleared') {
+    const rest = outcome.dropped ? 'waiting updates dropped, as asked' : `${waiting(outcome.pending)}, kept`;
+    return { text: `was set to ${url}: cleared and verified; ${rest}`, ending: null };
+  }
+  const [code, hint, text] =
+    kind === 'kept'
+      ? [
+          EXIT.config,
+          KEPT_CURE,
+          `a webhook is set (${url}) and --keep-webhook was given: nobody can poll beside it`,
+        ]
+      : [EXIT.otherPoller, WEBHOOK_CURE, `somebody sets the webhook again as soon as it is cleared: ${url}`];
+  return { text, ending: { code, reason: text, hint } };
 }
+
+const KEPT_CURE = 'singlepoll reset --no-keep-webhook    # clears it, and starts again';

@@ -74,6 +74,8 @@ export function createWorkerTree(
     led(leader: number): void {
       lastLeader = leader;
     },
+    /** Pid of the last leader, also once it has ended, as long as anything of its session may be left. */
+    former: (): number | null => lastLeader,
     offspring,
     usage: createUsage((leader) => [leader, ...offspring.list().map(({ pid }) => pid)]),
     /** Finds out about new processes: who has moved away is known by its environment only. */

@@ -24,7 +24,6 @@ export async function clearWebhook(
     readonly keep: boolean;
     readonly dropPending: boolean;
     readonly signal?: AbortSignal;
-    readonly onDelete?: (shown: string) => void;
   },
 ): Promise<WebhookOutcome> {
   const giveUp = options.signal ? { signal: options.signal } : {};
@@ -40,7 +39,6 @@ export async function clearWebhook(
       lastError: before.result.last_error_message ?? null,
     };
   }
-  if (url !== '') options.onDelete?.(shown);
   for (let attempt = 0; attempt < 2; attempt++) {
     const deleted = await api.call(
       'deleteWebhook',

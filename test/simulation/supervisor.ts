@@ -112,7 +112,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     stopTimeoutMs: timing.stopTimeoutMs,
     dryRun: false,
     worker: who,
-    onSurvey: () => {},
     signal: halt.signal,
     nowMs: clock.now,
   });

@@ -57,7 +57,6 @@ function sweeperOn(
     silencesOthers: false,
     leased: false,
     worker: () => null,
-    onSurvey: () => {},
     signal: halt.signal,
     nowMs: () => 0,
   });
