@@ -10,7 +10,7 @@ import type { Intercept } from '../intercept/intercept.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { ApiReach } from '../telegram/reach.ts';
-import type { Connected, Sweeper } from './sweep.ts';
+import type { Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { NextWorker } from './worker.ts';
 import type { WorkerStopOptions, WorkerTree } from './worker-tree.ts';
@@ -33,8 +33,6 @@ export interface Guarding {
   readonly sweeper: Sweeper;
   readonly prover: Prover;
   readonly webhook: WebhookWatch;
-  /** The processes that were connected to the Bot API a moment ago; undefined: they were looked at too long ago. */
-  connected(): Promise<Connected> | undefined;
 }
 
 export interface GivenGateway {
@@ -95,7 +93,7 @@ export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
 
   async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
     // Nobody can hold a poll while a webhook is set, so both are looked at at once.
-    const peek = guarding?.sweeper.peek(abandoned, isFirst() ? guarding.connected() : undefined);
+    const peek = guarding?.sweeper.peek(abandoned);
     // An error shows when the result is awaited.
     peek?.catch(() => {});
     const noGateway = await prepare();

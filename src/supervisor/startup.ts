@@ -9,7 +9,7 @@ import type { Report, RunOutput } from '../output/report.ts';
 import type { Link } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
 import { eyesFor } from '../strays/finder.ts';
-import { createProver, type Prover } from '../strays/prover.ts';
+import { createProver } from '../strays/prover.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { distFile } from '../tools.ts';
 import { checkCommand } from './announce.ts';
@@ -48,9 +48,6 @@ export function createTeardown() {
     },
   };
 }
-
-/** A start that had to wait for the lock looks again. */
-const CONNECTIONS_FRESH_MS = 2_000;
 
 export type Startup = Awaited<ReturnType<typeof prepare>>;
 
@@ -93,7 +90,6 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const ours = () => workerTree.pids();
   const { apiRoot } = config;
   const prover = api && !dryRun ? createProver({ api, apiRoot, processes: eyes.processes, ours }) : null;
-  let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, link: request.link },
     ...{ asks, output, report, teardown, service, http, api, eyes },
@@ -102,17 +98,8 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
     sandboxText: sandbox?.text ?? null,
     /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
     warmUp(): void {
-      if (dryRun) return;
-      nextWorker.prepare(false).catch(() => {});
-      if (!prover) return;
-      connections = { seen: prover.look(), atMs: performance.now() };
-      connections.seen.catch(() => {});
+      if (!dryRun) nextWorker.prepare(false).catch(() => {});
     },
-    /** The processes that were connected to the Bot API a moment ago; undefined: they were looked at too long ago. */
-    connected: () =>
-      connections && performance.now() - connections.atMs < CONNECTIONS_FRESH_MS
-        ? connections.seen
-        : undefined,
     socketPath: join(botDir, polling ? CONTROL_SOCKET : deploySocket(process.pid)),
     startedAt: new Date().toISOString(),
   };

@@ -119,7 +119,7 @@ function openReach({ api, config, report, teardown, status, bus }: Run): ApiReac
 }
 
 function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
-  const { config, report, eyes, status, bus, tree, loop, connected, standbys } = run;
+  const { config, report, eyes, status, bus, tree, loop, standbys } = run;
   const prover = run.prover!;
   run.workerTree.pids = () => {
     const worker = run.worker();
@@ -138,7 +138,7 @@ function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
     note: status.note,
     signal: halt.signal,
   });
-  return { prover, sweeper, webhook: createWebhookWatch(run, run.api!, reach), connected };
+  return { prover, sweeper, webhook: createWebhookWatch(run, run.api!, reach) };
 }
 
 /** Null: the worker gets the API root itself. */

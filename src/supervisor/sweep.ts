@@ -45,9 +45,6 @@ interface SweeperOptions {
 /** `disturbed`: somebody was asked, or stopped: what he leaves behind (a webhook) is to be looked at once more. */
 type FirstSweep = { readonly ending: Ending | null; readonly disturbed: boolean };
 
-/** Clients of the Bot API on this machine; null: not to be seen here. */
-export type Connected = Awaited<ReturnType<Prover['look']>>;
-
 export type Sweeper = ReturnType<typeof createSweeper>;
 
 /** How often a sweep that stopped something looks again before it calls the rest a survivor. */
@@ -292,11 +289,9 @@ export function createSweeper(options: SweeperOptions) {
     return ending;
   }
 
-  /** Looks and does nothing: beside the look for a webhook, which takes as long. `early`: connections as seen a moment ago. */
-  async function peek(abandoned: AbortSignal, early?: Promise<Connected>) {
-    const before = await early;
-    // A process that was connected then may have left since, as one that hands over does.
-    const seen = before?.connected === 0 ? before : await prover?.look();
+  /** Looks and does nothing: beside the look for a webhook, which takes as long. */
+  async function peek(abandoned: AbortSignal) {
+    const seen = await prover?.look();
     return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
   }
 

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/strays/finder.ts';
-import { NO_EVIDENCE } from '../../src/strays/grade.ts';
 import { sumUp } from '../../src/strays/processes.ts';
 import { createSweeper } from '../../src/supervisor/sweep.ts';
 
@@ -28,12 +27,7 @@ function stopOf(
 }
 
 /** `there` is what a look finds; a stop takes those that it stopped out of it. */
-function sweeperOn(
-  there: Stray[],
-  stop?: (strays: readonly Stray[]) => Promise<StrayStop>,
-  prover: Parameters<typeof createSweeper>[0]['prover'] = null,
-  dryRun = false,
-) {
+function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<StrayStop>, dryRun = false) {
   const lines: string[] = [];
   const stops: number[][] = [];
   const halt = new AbortController();
@@ -53,7 +47,7 @@ function sweeperOn(
     report: { line: (_tag, text) => void lines.push(text), drained: async () => {} },
     stopTimeoutMs: 1_000,
     dryRun,
-    prover,
+    prover: null,
     silencesOthers: false,
     leased: false,
     worker: () => null,
@@ -79,27 +73,11 @@ test('a stray that had left before the first signal was not stopped: no life of 
   assert.equal((await sweeper.again(NEVER))?.code, 75);
 });
 
-test('connections of a moment ago count only where there were none', async () => {
-  let looks = 0;
-  const prover = {
-    look: async () => ({ connected: looks++ }),
-    evidence: () => NO_EVIDENCE,
-  } as unknown as Parameters<typeof createSweeper>[0]['prover'];
-  const { sweeper } = sweeperOn([], undefined, prover);
-  const seen = (connected: number) => Promise.resolve({ connected });
-  assert.equal((await sweeper.peek(NEVER, seen(0))).isAlone, true);
-  assert.equal(looks, 0);
-  assert.equal((await sweeper.peek(NEVER, seen(1))).isAlone, true, 'it has left since');
-  assert.equal((await sweeper.peek(NEVER)).isAlone, false);
-  assert.equal(looks, 2);
-});
-
 test('a dry run lists a tree once, however many of its processes are guilty', async () => {
   const tree = [10, 11].map((pid) => ({ ...stray(pid), ppid: 1, cookie: null }));
   const { sweeper, lines, stops } = sweeperOn(
     [{ ...stray(10), tree }, { ...stray(11), tree }, stray(20)],
     undefined,
-    null,
     true,
   );
   await sweeper.first(NEVER);
