@@ -7,7 +7,7 @@ import { longestBlock } from '../support/wait.ts';
 
 let world: StrayWorld;
 beforeEach(async () => {
-  world = await createStrayWorld();
+  world = createStrayWorld();
   await startCrowd(world, 3_000);
 });
 afterEach(() => world.close());

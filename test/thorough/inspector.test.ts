@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Eyes } from '../../src/strays/finder.ts';
-import { eachWithEyes, PYTHON, type StrayWorld } from '../support/stray-world.ts';
+import { PYTHON } from '../support/bed.ts';
+import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { longestBlock } from '../support/wait.ts';
 
 const DEAD_MOUNT = new URL('../fixtures/dead-mount.py', import.meta.url).pathname;

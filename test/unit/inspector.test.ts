@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Eyes } from '../../src/strays/finder.ts';
-import { eachWithEyes, isAlive, type StrayWorld } from '../support/stray-world.ts';
+import { alive } from '../support/proc.ts';
+import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
 
 let world: StrayWorld;
@@ -47,7 +48,7 @@ test('the child has a session of its own, no token in sight, and ends with us', 
   assert.deepEqual([child.env?.holdsToken, child.env?.bot, child.env?.run], [false, null, null]);
   assert.equal(child.tokenInArgs, false);
   parent.kill('SIGKILL');
-  await until('it to end by itself', () => !isAlive(child.pid));
+  await until('it to end by itself', () => !alive(child.pid));
 });
 
 test('a program that has looked once ends at once, with the child still there', async () => {

@@ -2,27 +2,22 @@
 import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { parseProcStat, userName } from '../../src/machine/procfs.ts';
-import { createInspector, type Inspector } from '../../src/strays/inspector.ts';
+import type { Eyes } from '../../src/strays/finder.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { createProcesses } from '../../src/strays/processes.ts';
-import { createStrayWorld, PYTHON, type StrayWorld } from '../support/stray-world.ts';
+import { PYTHON, randomToken } from '../support/bed.ts';
+import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
 
 let world: StrayWorld;
-let inspector: Inspector;
-beforeEach(async () => {
-  world = await createStrayWorld();
-  const { token, botId, project } = world;
-  inspector = createInspector({ token, botId, patterns: [], scope: 'project', projectDir: project });
-});
-afterEach(() => {
-  inspector.close();
-  return world.close();
+let eyes: Eyes;
+eachWithEyes((it) => {
+  ({ world, eyes } = it);
 });
 
-const reader = () => createProcesses(inspector);
+const reader = () => createProcesses(eyes.inspector);
 const SLEEP = 'import time; time.sleep(1000)';
 
 /** Starts a process and waits until it has become the program that it should be. */
@@ -99,9 +94,10 @@ test('a token in the environment: whole, wherever it stands, and never as a part
 test('the tokens of other bots are named by their ids, wherever they stand', async () => {
   const others = async (env: Record<string, string>, ...args: string[]) =>
     (await started(PYTHON, ['-c', SLEEP, ...args], { env })).otherBots;
-  const other = world.otherToken.split(':')[0]!;
-  assert.deepEqual(await others({ MY_OTHER_BOT: `x${world.otherToken}`, T: world.token }), [other]);
-  assert.deepEqual(await others({}, `--token=${world.otherToken}`), [other]);
+  const token = randomToken();
+  const other = token.split(':')[0]!;
+  assert.deepEqual(await others({ MY_OTHER_BOT: `x${token}`, T: world.token }), [other]);
+  assert.deepEqual(await others({}, `--token=${token}`), [other]);
   assert.deepEqual(await others({ T: world.token, HASH: `sha256:${'a'.repeat(64)}` }), []);
 });
 
@@ -134,7 +130,7 @@ test('hostile: 2 MB of arguments and environment; the token at the very end is f
 
 test('a known process that executes another program is read again', async () => {
   const list = reader();
-  const { pid } = world.start('sh', ['-c', 'read line; exec env -i SINGLEPOLL_BOT=7 sleep 1000'], {
+  const { pid, stdin } = world.start('sh', ['-c', 'read line; exec env -i SINGLEPOLL_BOT=7 sleep 1000'], {
     stdio: ['pipe', 'ignore', 'ignore'],
     env: { T: world.token },
   });
@@ -142,7 +138,7 @@ test('a known process that executes another program is read again', async () => 
   await until('the shell to run', async () => (await list.snapshot()).procs.get(pid)?.comm === 'sh');
   const before = (await list.snapshot()).procs.get(pid)!;
   assert.equal(before.env?.holdsToken, true);
-  world.feed(pid, '\n');
+  stdin!.write('\n');
   await until('it to become sleep', async () => (await list.snapshot()).procs.get(pid)?.argv[0] === 'sleep');
   const now = (await list.snapshot()).procs.get(pid)!;
   assert.equal(now.startId, before.startId);

@@ -1,14 +1,14 @@
 /** The process list without /proc, with the tools of this machine. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openEyes } from '../../src/strays/finder.ts';
 import { isStopped } from '../../src/strays/grade.ts';
 import { psHands } from '../../src/strays/processes.ts';
-import { readProc } from '../support/proc.ts';
-import { createStrayWorld, isAlive, PYTHON } from '../support/stray-world.ts';
-import { until } from '../support/wait.ts';
+import { PYTHON } from '../support/bed.ts';
+import { alive, readProc } from '../support/proc.ts';
+import { createStrayWorld } from '../support/stray-world.ts';
 
 test('one process before a signal: start time and state; nobody is null', () => {
   const look = psHands.look(process.pid)!;
@@ -19,12 +19,16 @@ test('one process before a signal: start time and state; nobody is null', () => 
 });
 
 test('a declared stray is found and stopped without /proc; one whose folder cannot be seen is reported', async () => {
-  const world = await createStrayWorld();
+  const world = createStrayWorld();
   try {
     const script = join(world.project, 'simple_polling_bot.py');
-    const stray = world.start(PYTHON, [script], { env: world.bareEnv });
-    const relative = world.start(PYTHON, ['simple_polling_bot.py'], { env: world.bareEnv });
-    await until('they poll', () => [stray, relative].every(({ pid }) => world.polling().has(pid)));
+    writeFileSync(script, 'import time\nprint("here", flush=True)\ntime.sleep(1000)\n');
+    const start = async (path: string) => {
+      const child = world.start(PYTHON, [path], { stdio: ['ignore', 'pipe', 'inherit'] });
+      await new Promise((done) => child.stdout!.once('data', done));
+      return child;
+    };
+    const [stray, relative] = [await start(script), await start('simple_polling_bot.py')];
     const { token, botId, project: projectDir } = world;
     const sought = { token, botId, patterns: ['simple_polling'], scope: 'project', projectDir } as const;
     const { finder } = openEyes(sought, false);
@@ -34,8 +38,8 @@ test('a declared stray is found and stopped without /proc; one whose folder cann
     const guilty = strays.filter((one) => isStopped(one.grade));
     assert.ok(guilty[0]!.startedAt);
     await finder.stop(guilty, { stopTimeoutMs: 3_000 });
-    assert.ok(!isAlive(stray.pid));
-    assert.ok(isAlive(relative.pid));
+    assert.ok(!alive(stray.pid));
+    assert.ok(alive(relative.pid));
   } finally {
     await world.close();
   }

@@ -10,19 +10,18 @@ import {
   stopTargets,
   type Target,
 } from '../../src/strays/stop.ts';
-import { createStrayWorld, isAlive, type StrayWorld, startIdOf } from '../support/stray-world.ts';
+import { alive, readProc } from '../support/proc.ts';
+import { createStrayWorld, type StrayWorld } from '../support/stray-world.ts';
 
 let world: StrayWorld;
-beforeEach(async () => {
-  world = await createStrayWorld();
+beforeEach(() => {
+  world = createStrayWorld();
 });
 afterEach(() => world.close());
 
 const TIMES = { stopTimeoutMs: 400, killWaitMs: 400 };
 
-function target(pid: number): Target {
-  return { pid, startId: startIdOf(pid)! };
-}
+const target = (pid: number): Target => ({ pid, startId: String(readProc(pid)!.startTicks) });
 
 test('a pid reused between the look and the signal is left alone', async () => {
   const { pid } = world.start('sleep', ['1000']);
@@ -39,13 +38,13 @@ test('a pid reused between the look and the signal is left alone', async () => {
   };
   await stopTargets([{ pid, startId: 'stray' }], { ...TIMES, hands });
   assert.deepEqual(sent, []);
-  assert.ok(isAlive(pid));
+  assert.ok(alive(pid));
 });
 
 test('never pid 1, never ourselves, whatever the list says', async () => {
   const sent: number[] = [];
   const hands: Hands = { ...linuxHands, kill: (pid) => void sent.push(pid) };
-  await stopTargets([target(process.pid), { pid: 1, startId: startIdOf(1)! }], {
+  await stopTargets([target(process.pid), target(1)], {
     stopTimeoutMs: 5,
     killWaitMs: 5,
     hands,
@@ -62,7 +61,7 @@ test('what has grown meanwhile is stopped too; a tree that grows for ever is not
     result.targets.map((one) => one.pid),
     [first, second],
   );
-  assert.ok(!isAlive(second));
+  assert.ok(!alive(second));
 
   let number = 1_000_000;
   const looks = new Map<number, Look>();
