@@ -1,8 +1,10 @@
 // Supervisors, each with the same worker and a bot of the sandbox, in a folder of its own: started, asked, ended.
-import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { allPids, readProc } from '../test/support/proc.ts';
+import { isRemoved, until } from '../test/support/wait.ts';
 import * as scene from './scene.mjs';
 
 /** PM2's min_uptime. */
@@ -18,7 +20,7 @@ function singlepoll({ home, env, words, output, command, options = [] }) {
       const [out, err] = [openSync(output, 'a'), openSync(saidFile, 'w')];
       const worker = command ?? [scene.workerProgram(), ...words];
       const more = ['--max-restarts', '1000/1m', '--log-format', 'json', ...options];
-      child = scene.begin(scene.program, ['start', ...more, '--', ...worker], {
+      child = spawn(scene.program, ['start', ...more, '--', ...worker], {
         env,
         cwd: home,
         stdio: ['ignore', out, err],
@@ -29,17 +31,17 @@ function singlepoll({ home, env, words, output, command, options = [] }) {
     async settled() {
       spawns += 1;
       const polling = () => said().split('"what":"polling"').length - 1;
-      await scene.until('singlepoll to see its worker poll', () => polling() >= spawns, { everyMs: 20 });
+      await until('singlepoll to see its worker poll', () => polling() >= spawns);
     },
     /** With the shells beside the supervisor: the guard, and the one that waits to become the next worker. */
     pids: () => [
       child.pid,
-      ...scene
-        .childrenOf(child.pid)
+      ...allPids()
+        .filter((pid) => readProc(pid)?.ppid === child.pid)
         .filter((pid) => /^(?:sh|dash)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))),
     ],
     said,
-    ended: () => scene.until('its end', () => child.exitCode !== null, { withinMs: 600_000, everyMs: 20 }),
+    ended: () => until('its end', () => child.exitCode !== null, { ms: 150_000 }),
     close: () => scene.endAndWait(child.pid),
   };
 }
@@ -58,7 +60,7 @@ function pm2({ home, env: plain, words, output }) {
     async launch() {
       const files = ['-o', output, '-e', `${output}.err`];
       run('start', scene.workerProgram(), '--interpreter', 'none', ...files, '--', ...words);
-      scene.adopt(await scene.until('the PM2 daemon', daemon));
+      await until('the PM2 daemon', daemon);
     },
     settled: () => pause(PM2_SETTLED_MS),
     pids: () => [daemon()],
@@ -88,8 +90,6 @@ export function contestant(kind, bot, { words = ['poll'], variables = {}, ...res
 
   async function nextWorkerSince(beganNs) {
     worker = await stamps.next(`the worker of ${kind}`);
-    // Should the benchmark be stopped, nobody else would end it.
-    scene.adopt(worker.pid);
     return scene.msBetween(beganNs, worker.ns);
   }
 
@@ -109,21 +109,14 @@ export function contestant(kind, bot, { words = ['poll'], variables = {}, ...res
     async restartMs() {
       await its.settled();
       const beganNs = scene.nsNow();
-      scene.end(worker.pid, 'SIGKILL');
+      process.kill(worker.pid, 'SIGKILL');
       return await nextWorkerSince(beganNs);
     },
     workerStartNs: () => worker.ns,
     /** Ends it and forgets its files. */
     async close() {
       await its.close();
-      await scene.until('the shell that writes the history of the run', () => {
-        try {
-          rmSync(home, { recursive: true, force: true });
-          return true;
-        } catch {
-          return false;
-        }
-      });
+      await until('the shell that writes the history of the run', () => isRemoved(home));
     },
   };
 }

@@ -1,17 +1,19 @@
 // What stands around the gateway while it is measured: a running `singlepoll start` whose worker is the load generator
 // (probes/load.mjs), as only the worker's tree may poll through the gateway; and the Bot APIs that it is measured before.
+import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '../test/support/strays.ts';
+import { until } from '../test/support/wait.ts';
 import { contestant } from './contestants.mjs';
-import { begin, endAndWait, environment, newFolder, TOKEN, until } from './scene.mjs';
+import { endAndWait, environment, newFolder, TOKEN } from './scene.mjs';
 
 const probe = (name) => join(import.meta.dirname, 'probes', name);
 
 /** The Bot API of probes/api.mjs in a process of its own. */
 export async function openLeanApi() {
   const home = newFolder('api');
-  const child = begin('node', [probe('api.mjs'), TOKEN.split(':')[0]], {
+  const child = spawn('node', [probe('api.mjs'), TOKEN.split(':')[0]], {
     env: environment(home),
     cwd: home,
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -64,7 +66,7 @@ export async function openNginx() {
       server { listen 127.0.0.1:${proxy}; location / {
         proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; } } }`,
   );
-  const child = begin('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], {
+  const child = spawn('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], {
     env: environment(home, { PATH: `${process.env.PATH}:/usr/sbin` }),
     cwd: home,
     stdio: ['ignore', 'ignore', 'inherit'],
@@ -75,16 +77,6 @@ export async function openNginx() {
       () => true,
       () => false,
     );
-  await until('nginx', isUp, { everyMs: 10 });
+  await until('nginx', isUp);
   return { api: root(api), proxy: root(proxy), close: () => endAndWait(child.pid) };
-}
-
-/** nginx must be told a port. */
-function freePort() {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -1,11 +1,14 @@
-// What every measurement needs: a private folder, the built program, the worker, processes that are ended by their pid
+// What every measurement needs: a private folder, the built program, the worker, processes that are ended by a mark in their environment
 // whatever happens. Nothing here leaves loopback, and nothing of the caller's environment gets in.
 import { spawn, spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { endAll } from '../scripts/test-files.mjs';
+import { alive } from '../test/support/proc.ts';
+import { until } from '../test/support/wait.ts';
 
 export const root = join(import.meta.dirname, '..');
 /** What `singlepoll` is once it is installed. */
@@ -13,10 +16,10 @@ export const program = join(root, 'bin/entry.sh');
 /** No bot's token; only its shape counts. */
 export const TOKEN = '7312345678:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
 const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bench-'));
-const started = new Set();
+const run = randomUUID();
 
 process.on('exit', () => {
-  for (const pid of started) end(pid, 'SIGKILL');
+  endAll(run);
   // What dies right now may still write a last line.
   rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 });
@@ -30,53 +33,20 @@ export function newFolder(name) {
 /** The environment that everything is measured in. `home` is also the state folder. */
 export function environment(home, more = {}) {
   const { PATH } = process.env;
-  return { PATH, HOME: home, LANG: 'C.UTF-8', SINGLEPOLL_DIR: join(home, 'state'), ...more };
+  return {
+    PATH,
+    SP_TEST_RUN: run,
+    HOME: home,
+    LANG: 'C.UTF-8',
+    SINGLEPOLL_DIR: join(home, 'state'),
+    ...more,
+  };
 }
 
-/** Starts a process that is ended with the benchmark at the latest. */
-export function begin(command, words, options) {
-  const child = spawn(command, words, options);
-  adopt(child.pid);
-  return child.once('exit', () => started.delete(child.pid));
-}
-
-/** Takes charge of a process that somebody else started (a daemon). */
-export function adopt(pid) {
-  started.add(pid);
-}
-
-export function end(pid, signal) {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    started.delete(pid);
-  }
-}
-
-/** Ends a child or an adopted pid and waits until it is gone; SIGKILL where that takes long. */
+/** Ends a process, and waits until it is gone. */
 export async function endAndWait(pid, signal = 'SIGTERM') {
-  end(pid, signal);
-  await until(`the end of ${pid}`, () => !isAlive(pid)).catch(() => end(pid, 'SIGKILL'));
-  started.delete(pid);
-}
-
-function isAlive(pid) {
-  try {
-    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
-/** Waits until `look` returns something other than null or false, and returns that. */
-export async function until(what, look, { withinMs = 30_000, everyMs = 3 } = {}) {
-  const giveUpAtMs = performance.now() + withinMs;
-  for (;;) {
-    const found = await look();
-    if (found !== null && found !== false) return found;
-    if (performance.now() > giveUpAtMs) throw new Error(`waited in vain for ${what}`);
-    await pause(everyMs);
-  }
+  if (alive(pid)) process.kill(pid, signal);
+  await until(`the end of ${pid}`, () => !alive(pid));
 }
 
 /** Wall time in ms of a command that runs to its end. */
@@ -106,19 +76,14 @@ export function openStamps(path) {
   let read = 0;
   return {
     path,
-    next: (what) =>
-      until(what, () => {
-        const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
-        if (lines.length <= read) return null;
-        const [ns, pid] = lines[read].split(' ');
-        read += 1;
-        return { ns: BigInt(ns), pid: Number(pid) };
-      }),
+    async next(what) {
+      const lines = () => (existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : []);
+      const line = await until(what, () => lines()[read], { everyMs: 3 });
+      read += 1;
+      const [ns, pid] = line.split(' ');
+      return { ns: BigInt(ns), pid: Number(pid) };
+    },
   };
-}
-
-export function childrenOf(pid) {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
 }
 
 export const nsNow = () => process.hrtime.bigint();
@@ -144,7 +109,7 @@ export async function gather(count) {
 /** A sandbox with `count` bots, each an { apiRoot, token }. Resolves with `close` beside them. */
 export async function openSandbox(count) {
   const home = newFolder('sandbox');
-  const child = begin(program, ['sandbox', '--bots', String(count)], {
+  const child = spawn(program, ['sandbox', '--bots', String(count)], {
     env: environment(home),
     cwd: home,
     stdio: ['ignore', 'pipe', 'ignore'],

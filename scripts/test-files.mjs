@@ -107,8 +107,8 @@ function report({ files, ok, ending, output, seconds }, print) {
   else print(`\n${output.trimEnd()}\n✖ ${name}  ${ending}, ${seconds.toFixed(1)} s\n`);
 }
 
-/** Ends every process that the tests of this run have left: they carry its id in their environment. */
-function endAll(run) {
+/** Ends every process that a run has left: they carry its id in their environment. */
+export function endAll(run) {
   const mark = `SP_TEST_RUN=${run}`;
   for (const pid of process.platform === 'linux' ? readdirSync('/proc').filter(Number) : []) {
     try {

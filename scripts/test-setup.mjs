@@ -69,13 +69,6 @@ export function bringPrograms() {
   }
 }
 
-/** Neither npm nor Debian has them. */
-function nameMissing() {
-  const found = spawnSync('pyenv', ['versions', '--bare'], { encoding: 'utf8' }).stdout?.split('\n') ?? [];
-  for (const version of ['2.7', '3.6'].filter((it) => !found.some((build) => build.startsWith(`${it}.`))))
-    console.error(`note: tests leave out Python ${version}: pyenv install ${version}`);
-}
-
 /** The tests start what they need themselves; Debian asks this file whether a package may start its service (invoke-rc.d(8)). */
 function withoutServices(work) {
   const policy = '/usr/sbin/policy-rc.d';
@@ -100,5 +93,4 @@ if (process.argv[1] === import.meta.filename) {
   bringPackages();
   bringPrograms();
   bringPlatforms();
-  nameMissing();
 }

@@ -1,8 +1,10 @@
 // An idle supervisor's memory and CPU time, beside PM2 and a Node that only waits. The shells beside the supervisor count as its own.
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { statusKb } from '../../test/support/proc.ts';
 import { contestant } from '../contestants.mjs';
-import { begin, endAndWait, environment, gather, newFolder, openSandbox } from '../scene.mjs';
+import { endAndWait, environment, gather, newFolder, openSandbox } from '../scene.mjs';
 import { atMostTimes, line } from '../statistics.mjs';
 
 const CROWD = 100;
@@ -17,7 +19,7 @@ export async function idle(rounds) {
     Array.from({ length: rounds }, (_, round) => contestant(kind, sandbox.bots[round * 2 + index])),
   );
   const nodes = ours.map(() =>
-    begin('node', ['-e', 'setInterval(()=>{},1e9)'], {
+    spawn('node', ['-e', 'setInterval(()=>{},1e9)'], {
       env: environment(newFolder('node')),
       stdio: 'ignore',
     }),
@@ -28,7 +30,7 @@ export async function idle(rounds) {
   const before = ours.map((one) => cpuMsOf(one.pids()));
   await pause(WATCHED_MS);
   const shares = ours.map((one, index) => ((cpuMsOf(one.pids()) - before[index]) / WATCHED_MS) * 100);
-  const rss = (pids) => pids.reduce((sum, pid) => sum + rssMiB(pid), 0);
+  const rss = (pids) => pids.reduce((sum, pid) => sum + statusKb(pid, 'VmRSS') / 1024, 0);
   const memory = {
     ours: ours.map((one) => rss(one.pids())),
     pm2: pm2.map((one) => rss(one.pids())),
@@ -59,10 +61,6 @@ export async function idle(rounds) {
       promise: { text: '≤ 0.05 %', of: 'ours', max: 0.05 },
     }),
   ];
-}
-
-function rssMiB(pid) {
-  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024;
 }
 
 /** By the scheduler's own count, to the nanosecond, of all threads; that of children that have ended is known by the tick only. */

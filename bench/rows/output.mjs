@@ -1,8 +1,9 @@
 // 200 MB of a worker's output, with a token now and then, into a file: beside PM2, which masks nothing.
 import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { until } from '../../test/support/wait.ts';
 import { contestant } from '../contestants.mjs';
-import { msBetween, newFolder, nsNow, openSandbox, TOKEN, until } from '../scene.mjs';
+import { msBetween, newFolder, nsNow, openSandbox, TOKEN } from '../scene.mjs';
 import { atMostTimes, inTurns, line } from '../statistics.mjs';
 
 const LINES = 2_000_000;
@@ -24,7 +25,7 @@ export async function output(rounds) {
     const one = contestant(kind, bot, { words: ['print', input] });
     await one.coldStartMs();
     const isThere = () => statSync(one.output, { throwIfNoEntry: false })?.size >= size;
-    await until('all of the output', isThere, { withinMs: 120_000, everyMs: 5 });
+    await until('all of the output', isThere, { ms: 60_000, everyMs: 5 });
     const ms = msBetween(one.workerStartNs(), nsNow());
     await one.close();
     return ms;

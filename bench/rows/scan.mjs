@@ -15,7 +15,7 @@ export async function scan(rounds) {
   const looks = [];
   // Each in a process of its own: the first look of all is with cold code.
   for (let round = 0; round < rounds; round++) {
-    const child = fork(looker, [TOKEN], { cwd: newFolder('scan') });
+    const child = fork(looker, [TOKEN], { cwd: newFolder('scan'), execArgv: [] });
     looks.push((await once(child, 'message'))[0]);
     child.kill();
   }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
+import { statusKb } from '../support/proc.ts';
 import { randomMoment } from '../support/wait.ts';
 import { nowMs } from './journal.ts';
 import { type Machine, WORKER } from './machine.ts';
@@ -79,8 +80,6 @@ const MEASURED_MS = 60_000;
 const REST_MS = 15_000;
 const TICKS_PER_SECOND = 100;
 
-const rssMb = (pid: number): number =>
-  Number(readFileSync(`/proc/${pid}/status`, 'latin1').match(/^VmRSS:\s+(\d+)/m)?.[1]) / 1_024;
 /** utime and stime of proc(5). */
 const cpuMs = (pid: number): number => {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -100,8 +99,8 @@ export async function standby(dir: string, engine: EngineName) {
   await pause(MEASURED_MS);
   return {
     engine,
-    standbyRssMb: rssMb(b.run.pid),
-    aloneRssMb: rssMb(other.run.pid),
+    standbyRssMb: statusKb(b.run.pid, 'VmRSS') / 1_024,
+    aloneRssMb: statusKb(other.run.pid, 'VmRSS') / 1_024,
     /** Of one CPU. */
     cpuPercent: ((cpuMs(b.run.pid) - before.cpuMs) / MEASURED_MS) * 100,
     requestsPerSecond: (b.line.pieces() - before.pieces) / (MEASURED_MS / 1_000),

@@ -146,7 +146,8 @@ export function processesOfGateway(supervisor: number, port: number): number[] {
   return [supervisor, ...others];
 }
 
-function statusKb(pid: number, name: string): number {
+/** A line of /proc/PID/status, such as VmRSS. */
+export function statusKb(pid: number, name: string): number {
   return Number(new RegExp(`${name}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
 }
 
