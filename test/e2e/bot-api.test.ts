@@ -2,7 +2,6 @@
 // and comes back, one that is none; and the webhook, cleared with updates kept, refused or dropped on request.
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
@@ -10,6 +9,7 @@ import { problemOf } from '../support/gateway.ts';
 import { assertNeverTwo, assertNoToken, handled, starts } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { leaseBed, stateIs } from '../support/lease-bed.ts';
+import { listen } from '../support/place.ts';
 import { alive } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
 import { freePort, legacyPoller, polledBy } from '../support/strays.ts';
@@ -57,15 +57,8 @@ xtest('trouble that passes is lived through: 502 pages, resets, 429, garbage, a 
 });
 
 /** A server of its own for one test; its root. */
-async function serve(t: TestContext, answer: http.RequestListener): Promise<string> {
-  const server = http.createServer(answer);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
+const serve = async (t: TestContext, answer: http.RequestListener): Promise<string> =>
+  `http://127.0.0.1:${await listen(t, http.createServer(answer))}`;
 
 xtest('an API that echoes the path, or says ok to everything with anything: no token shown, no bug of ours', async (t) => {
   const b = await bed(t);

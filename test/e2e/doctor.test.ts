@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type Bed, bed, randomToken } from '../support/bed.ts';
 import { assertNoControls, assertNoToken } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
+import { listen } from '../support/place.ts';
 import { carried, writeProject } from '../support/project.ts';
 
 interface Doc {
@@ -162,12 +162,7 @@ xtest('the machine: an open .env, a state folder open to others; the network: ou
     response.setHeader('date', new Date(Date.now() - 120_000).toUTCString());
     response.writeHead(302).end();
   });
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const root = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const root = `http://127.0.0.1:${await listen(t, server)}`;
   const wrong = await at(root);
   assert.deepEqual(rules(wrong), ['clock']);
   assert.match(check(wrong, 'clock')!.message, /1(19|2\d) s ahead/);

@@ -8,6 +8,7 @@ import { type Bed, bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { assertOnePoll } from '../support/gateway.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
+import { listen } from '../support/place.ts';
 import { allPids, commandOf, environOf, listenersAt, readProc } from '../support/proc.ts';
 import { type Gate, nextGate, onUpstream, relay } from '../support/relay.ts';
 import { freePort } from '../support/strays.ts';
@@ -55,10 +56,10 @@ test('--gateway-port, its twin or its TOML key: the same for every worker of the
 test('a port that is taken, or is none: named, with what to do; no worker, nothing touched', async (t) => {
   const b = await bed(t);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
-  const server = createServer(() => {});
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const { port } = server.address() as { port: number };
+  const port = await listen(
+    t,
+    createServer(() => {}),
+  );
   const { stderr } = await b.exits([69, 75, 78], ['start', '--gateway-port', String(port), ...POLITE]);
   assert.match(stderr, new RegExp(`\\b${port}\\b[^]*(in use|taken|busy)`));
   assert.match(stderr, /--gateway-port|ss -|lsof|fuser/, 'the next command');

@@ -11,6 +11,7 @@ import { checkWithPromtool, code, get, httpPort, sampleOf } from '../support/htt
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { leaseBed } from '../support/lease-bed.ts';
+import { listen } from '../support/place.ts';
 import { allPids, commandOf } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
 import { freePort } from '../support/strays.ts';
@@ -134,10 +135,10 @@ test('a lease that another machine holds: standing by, then taken over, in the m
 test('a port that is taken, or is none: 78, named with who has it; no worker, nothing touched', async (t) => {
   const b = await bed(t);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
-  const server = createServer(() => {});
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const { port } = server.address() as { port: number };
+  const port = await listen(
+    t,
+    createServer(() => {}),
+  );
   for (const POLLING_ENABLED of ['1', '0']) {
     const env = { ...b.env, POLLING_ENABLED };
     const { stderr } = await b.exits(78, ['start', '--http', String(port), ...POLITE], { env });

@@ -3,15 +3,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { BOT_API_HOST, makeCertificates, toPem } from '../../src/intercept/certificates.ts';
 import { writeTrustFiles } from '../../src/intercept/trust.ts';
+import { newFolder } from '../support/place.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'singlepoll-certificates-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = newFolder();
 
 const openssl = (...args: string[]) =>
   execFileSync('openssl', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });

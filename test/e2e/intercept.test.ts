@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,7 @@ import { makeCertificate } from '../support/certificate.ts';
 import { openConnectProxy } from '../support/connect-proxy.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
+import { listen } from '../support/place.ts';
 import { alive, environOf } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
 import { until } from '../support/wait.ts';
@@ -40,9 +41,7 @@ async function realApi(t: TestContext, b: Bed) {
     if (request.url?.includes('timeout=')) return;
     response.end(`{"ok":true,"result":"the real one, ${request.url}"}`);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const proxy = await openConnectProxy(t, { 'api.telegram.org:443': (server.address() as AddressInfo).port });
+  const proxy = await openConnectProxy(t, { 'api.telegram.org:443': await listen(t, server) });
   b.env.HTTPS_PROXY = proxy.url;
   b.env.NODE_EXTRA_CA_CERTS = b.file('real-ca.pem', toPem(authority));
   return { asked, proxy };
@@ -210,12 +209,10 @@ xtest('a program that sends whole URLs to its proxy reaches the Bot API through 
   const b = await bed(t);
   const { cert, key, certFile } = makeCertificate(b.dir);
   const server = createServer({ cert, key }, ({ url }, response) => response.end(`the other host, ${url}`));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
   b.env.NODE_EXTRA_CA_CERTS = certFile;
   const urls = [
     `https://api.telegram.org/bot${b.token}/getMe`,
-    `https://localhost:${(server.address() as AddressInfo).port}/x`,
+    `https://localhost:${await listen(t, server)}/x`,
   ];
   const code = `const { hostname, port } = new URL(process.env.HTTPS_PROXY);
     for (const path of ${JSON.stringify(urls)})

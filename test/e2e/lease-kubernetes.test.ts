@@ -1,7 +1,6 @@
 // What the Kubernetes API alone does, and what is said then; against the stand-in, within this process.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { openStore } from '../../src/lease/glance.ts';
@@ -19,6 +18,7 @@ import {
   watching,
   write,
 } from '../support/lease-bench.ts';
+import { newFolder } from '../support/place.ts';
 import { until } from '../support/wait.ts';
 
 const FOLDER = '/apis/coordination.k8s.io/v1/namespaces/bots/leases';
@@ -30,8 +30,7 @@ async function server(t: TestContext, tls?: { key: string; cert: string }): Prom
 }
 
 function folder(t: TestContext): string {
-  const dir = mkdtempSync(join(tmpdir(), 'sp-k8s-'));
-  t.after(() => rmSync(dir, { recursive: true }));
+  const dir = newFolder(t);
   return dir;
 }
 

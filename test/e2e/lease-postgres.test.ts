@@ -1,8 +1,7 @@
 // What PostgreSQL alone gets wrong, and what is said then.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { makeCertificate } from '../support/certificate.ts';
@@ -21,6 +20,7 @@ import {
   write,
 } from '../support/lease-bench.ts';
 import { openPgbouncer } from '../support/pgbouncer.ts';
+import { newFolder } from '../support/place.ts';
 import { until } from '../support/wait.ts';
 
 const password = encodeURIComponent(PG_PASSWORD);
@@ -144,8 +144,7 @@ describe('lease in postgres, its own ways', () => {
   });
 
   it('encrypts as the URL says', async (t) => {
-    const dir = mkdtempSync(join(tmpdir(), 'sp-tls-'));
-    t.after(() => rmSync(dir, { recursive: true }));
+    const dir = newFolder(t);
     const { keyFile, certFile } = makeCertificate(dir);
     chmodSync(dir, 0o755);
     const secure = await openEngine('postgres', {

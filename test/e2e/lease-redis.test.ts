@@ -1,10 +1,7 @@
 // What Redis alone gets wrong, and what is said then.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { makeCertificate } from '../support/certificate.ts';
 import { type Engine, openEngine, redisCommand } from '../support/engines.ts';
@@ -19,6 +16,7 @@ import {
   watching,
   write,
 } from '../support/lease-bench.ts';
+import { newFolder } from '../support/place.ts';
 import { freePort } from '../support/strays.ts';
 
 async function redis(t: TestContext, ...settings: string[]): Promise<Engine> {
@@ -143,8 +141,7 @@ describe('lease in redis, its own ways', () => {
   });
 
   it('speaks TLS, and to servers whose certificate nobody knows only when told to', async (t) => {
-    const dir = mkdtempSync(join(tmpdir(), 'sp-tls-'));
-    t.after(() => rmSync(dir, { recursive: true }));
+    const dir = newFolder(t);
     const { keyFile, certFile } = makeCertificate(dir);
     const port = await freePort();
     await redis(

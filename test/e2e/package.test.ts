@@ -1,19 +1,17 @@
 // The package as its users get it: what is in the tarball, and that it installs and runs (on every Node: test/platforms).
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { after } from 'node:test';
 import { type Bed, bed, worker } from '../support/bed.ts';
 import { test, xtest } from '../support/kinds.ts';
 import { pack } from '../support/packed.ts';
+import { newFolder } from '../support/place.ts';
 import { findByEnv } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
 
 const MB = 1024 * 1024;
-const folder = mkdtempSync(join(tmpdir(), 'sp-package-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 
 const packed = pack(folder);
 const { path: TARBALL, clone } = packed;

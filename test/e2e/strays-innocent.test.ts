@@ -9,6 +9,7 @@ import type { TestContext } from 'node:test';
 import { allGone, type Bed, bed, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { PROGRAM, type Running } from '../support/cli.ts';
 import { test, xtest } from '../support/kinds.ts';
+import { listen } from '../support/place.ts';
 import { alive, findByEnv, isConnected } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
 import { startRemoteRival } from '../support/rival.ts';
@@ -172,12 +173,7 @@ const subscriber: Start = async (b, t) => {
     taken.add(socket.on('error', () => {}));
     socket.resume();
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    for (const socket of taken) socket.destroy();
-    server.close();
-  });
-  const { port } = server.address() as { port: number };
+  const port = await listen(t, server);
   const { run } = await startPipe(b, ['subscriber', String(port)], withToken(b));
   atEachPoke(t, b, () => {
     for (const socket of taken) socket.write(CONFLICT_SIZE);

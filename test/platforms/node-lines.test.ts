@@ -2,20 +2,19 @@
 // in place of a running one, and removed; Bun and Deno as workers.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type Bed, bed, node, worker } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
 import { pack } from '../support/packed.ts';
+import { newFolder } from '../support/place.ts';
 import { findByEnv } from '../support/proc.ts';
 import { nodeBuild, npmPrograms } from '../support/programs.ts';
 import { until } from '../support/wait.ts';
 
 const VERSIONS = ['20.20.0', '20.20.2', '22', '24', '26'];
-const folder = mkdtempSync(join(tmpdir(), 'sp-lines-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 const { path: TARBALL } = pack(join(folder, 'present'));
 /** All chunks have other names in it, as in a release to come. */
 const { path: NEXT } = pack(join(folder, 'next'), (clone) => {

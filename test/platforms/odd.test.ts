@@ -1,15 +1,12 @@
 // Old and odd: hidden processes, umasks, no passwd entry and no HOME, su, sudo and a bare environment, connections and terminals that are cut.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { addUser, bootGuest } from '../support/guest.ts';
 import { pack } from '../support/packed.ts';
+import { newFolder } from '../support/place.ts';
 import { until } from '../support/wait.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'sp-odd-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 const { path: TARBALL } = pack(folder);
 const BOT = 'node /opt/workers/polite.mjs';
 

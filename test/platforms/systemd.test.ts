@@ -1,15 +1,12 @@
 // systemd as PID 1: a bot as a system unit and as a user's, from its installation over crashes and reboots to its removal.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { addUser, bootGuest, type Guest } from '../support/guest.ts';
 import { pack } from '../support/packed.ts';
+import { newFolder } from '../support/place.ts';
 import { until } from '../support/wait.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'sp-systemd-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 const { path: TARBALL } = pack(folder);
 const BOT = 'node /opt/workers/polite.mjs';
 const IN_BOT = 'cd /srv/bot && singlepoll';

@@ -1,7 +1,8 @@
 // An HTTP proxy that tunnels (CONNECT), to the ports of this machine that a test gives to names which exist nowhere.
 import { createServer } from 'node:http';
-import { type AddressInfo, createConnection, type Socket } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { listen } from './place.ts';
 
 export interface ConnectProxy {
   /** `user:secret@` and all. */
@@ -48,13 +49,8 @@ export async function openConnectProxy(
     socket.once('close', () => onward.destroy());
     onward.once('close', () => socket.destroy());
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    cut();
-    server.close();
-  });
   return {
-    url: `http://${CREDENTIALS}@127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://${CREDENTIALS}@127.0.0.1:${await listen(t, server)}`,
     asked,
     down() {
       open = false;

@@ -1,6 +1,7 @@
 // The other end of --alert-url: keeps what was posted, and behaves as badly as the test wants.
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
+import { listen } from './place.ts';
 
 export interface HookPost {
   method: string;
@@ -29,15 +30,8 @@ export async function openHook(t: TestContext, answer: () => number | null = () 
       if (status !== null) response.writeHead(status).end(`no such hook: ${url}`);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  const port = typeof address === 'object' ? address?.port : 0;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://127.0.0.1:${await listen(t, server)}`,
     posts,
     json: (index) => JSON.parse(posts[index]?.body ?? 'null') as Record<string, unknown>,
   };

@@ -2,8 +2,8 @@
 // bot without webhook whose long polls wait and end empty (or with `updates`); every other method gives `true`.
 import { createHash } from 'node:crypto';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
+import { listen } from './place.ts';
 
 const KEPT_BYTES = 4 << 20;
 const LONG_POLL_MAX_S = 50;
@@ -144,12 +144,7 @@ export async function openUpstream(t: TestContext, botId: number, path = ''): Pr
     onRequest(request, response);
   });
 
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  const port = await listen(t, server);
   const self: Upstream = {
     port,
     root: `http://127.0.0.1:${port}${path}`,

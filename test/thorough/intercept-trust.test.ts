@@ -3,12 +3,11 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
 import crypto, { type KeyObject } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { syncBuiltinESMExports } from 'node:module';
-import { type AddressInfo, connect, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
+import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { createFront } from '../../src/gateway/front.ts';
@@ -17,6 +16,7 @@ import { openIntercept } from '../../src/intercept/intercept.ts';
 import type { Report } from '../../src/output/report.ts';
 import { PYTHON } from '../support/bed.ts';
 import { makeCertificate, signCertificate } from '../support/certificate.ts';
+import { listen, newFolder } from '../support/place.ts';
 import { nodeBuild, npmPrograms, pythonBuilds } from '../support/programs.ts';
 
 const FETCH = `for (const url of process.argv.slice(2)) await fetch(url).then((it) => it.text(), (error) => console.log(url, String(error)));`;
@@ -241,12 +241,6 @@ function openWithKey(options: Parameters<typeof openIntercept>[0]) {
   }
 }
 
-async function listen(t: TestContext, server: Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  return (server.address() as AddressInfo).port;
-}
-
 /** The gateway's port, and behind it who is told of each call. */
 function openGateway(
   t: TestContext,
@@ -269,8 +263,7 @@ function openGateway(
 describe('who is trusted by', { concurrency: 2 }, () => {
   for (const { name, command, file, code, own, mode = 'auto', served = {} } of ROWS) {
     test(name, async (t) => {
-      const folder = mkdtempSync(join(tmpdir(), 'singlepoll-trust-of-'));
-      t.after(() => rmSync(folder, { recursive: true }));
+      const folder = newFolder(t);
       writeFileSync(join(folder, file), code);
       const users = makeCertificate(folder);
       const GO = { GOCACHE: join(folder, 'go-cache'), GO111MODULE: 'off' };

@@ -2,12 +2,12 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: env files hold such references.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseEnvFile, readTextFile } from '../../src/config/files.ts';
+import { newFolder } from '../support/place.ts';
 
 test('what a text says, without a problem', () => {
   const cases: [string, Record<string, string>][] = [
@@ -78,8 +78,7 @@ test('hostile text takes no time', () => {
 });
 
 test('any file is read or refused without waiting', async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'singlepoll-test-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const dir = newFolder(t);
   const at = (name: string): string => join(dir, name);
   writeFileSync(at('plain'), '\uFEFFA=1', { mode: 0o640 });
   assert.deepEqual(readTextFile(at('plain')), { kind: 'text', text: 'A=1', mode: 0o640 });

@@ -1,14 +1,14 @@
 /** The loader, by tables: what a configuration gives, which mistakes it has, and what it is warned of, each with its place. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { type Config, type LoadRequest, loadConfig } from '../../src/config/load.ts';
 import { configFailure } from '../../src/config/messages.ts';
 import { OPTION_NAMES, type OptionValues, optionRow, type RawFlags } from '../../src/config/options.ts';
 import { secretFlags } from '../../src/config/targets.ts';
 import { readToken } from '../../src/config/token.ts';
+import { newFolder } from '../support/place.ts';
 
 const secret = (letter: string): string => letter.repeat(35);
 const TOKEN = `123456:${secret('A')}`;
@@ -19,8 +19,7 @@ const DEPLOY = { POLLING_ENABLED: '0' };
 const ENGINE = 'redis://:geheim@127.0.0.1:1';
 const HOOK = 'https://alice:geheim@hooks.slack.com/services/geheim?k=geheim';
 
-const root = mkdtempSync(join(tmpdir(), 'singlepoll-test-'));
-after(() => rmSync(root, { recursive: true, force: true }));
+const root = newFolder();
 let projects = 0;
 
 interface Case extends Partial<LoadRequest> {

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import {
   currentUser,
@@ -23,10 +23,10 @@ import {
   stateDirPath,
 } from '../../src/config/state-dir.ts';
 import { EXIT, SinglepollError } from '../../src/errors.ts';
+import { newFolder } from '../support/place.ts';
 
 const uid = process.geteuid!();
-const dir = mkdtempSync(join(tmpdir(), 'singlepoll-test-'));
-after(() => rmSync(dir, { recursive: true, force: true }));
+const dir = newFolder();
 const at = (name: string): string => join(dir, name);
 const user = (home: string | null, as = uid) => ({ uid: as, home });
 const named = (name: string) => ({ SINGLEPOLL_DIR: at(name) });

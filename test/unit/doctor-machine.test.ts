@@ -1,7 +1,6 @@
 /** doctor's judgements of the machine and of git's output, and how far it walks. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { commandsOf } from '../../src/doctor/commands.ts';
@@ -10,6 +9,7 @@ import { type Answer, checkEnvFiles, judgeAnswer } from '../../src/doctor/machin
 import { judgeHistory } from '../../src/doctor/tokens.ts';
 import { areOthersHidden } from '../../src/machine/procfs.ts';
 import { randomToken } from '../support/bed.ts';
+import { newFolder } from '../support/place.ts';
 
 const NOW = Date.parse('2026-01-01T00:00:00Z');
 
@@ -69,8 +69,7 @@ describe('git history', () => {
 });
 
 test('no more files, levels and bytes are read than the limits say, and it says so; of a long log the end', (t) => {
-  const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
-  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const root = newFolder(t);
   for (const folder of ['a/b/c', 'odd-venv', 'node_modules/x'])
     mkdirSync(join(root, folder), { recursive: true });
   const paths = ['1.py', 'a/2.py', 'a/b/c/3.py', 'odd-venv/pyvenv.cfg', 'odd-venv/x.py', 'image.png'];

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { TLSSocket } from 'node:tls';
-import { explain, type HttpClient, openHttpClient, proxyOf } from '../../src/telegram/http-client.ts';
+import { type HttpClient, openHttpClient, proxyOf } from '../../src/telegram/http-client.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { until, within } from '../support/wait.ts';
 
@@ -206,27 +206,6 @@ test('a server that takes the connection and never speaks TLS: no connection in 
   assert.equal(await asked, 'given up');
   patient.close();
   await until('its connection to end', () => socket.destroyed || socket.readableEnded);
-});
-
-test('a proxy that refuses is told with its status, and never its password', async (t) => {
-  const server = createServer((socket) =>
-    socket.once('data', () => socket.end('HTTP/1.1 407 Who Are You\r\nContent-Length: 0\r\n\r\n')),
-  ).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const env = { HTTP_PROXY: `http://me:s3cret@${host}` };
-  const root = new URL('http://bot-api.test:8081');
-  const client = openHttpClient({ root, env, connections: 1 });
-  t.after(() => {
-    client.close();
-    server.close();
-  });
-  const request = { path: '/', headers: [], answerBytesMax: 1, signal: new AbortController().signal };
-  const why = await client.ask(request).then(String, (error: unknown) => explain(error, root, env));
-  assert.equal(
-    why,
-    `the proxy ${host} wants other credentials, or some (407): HTTPS_PROXY=http://USER:PASSWORD@${host}`,
-  );
 });
 
 test('a proxy: which roots go through it', () => {

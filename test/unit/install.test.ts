@@ -1,8 +1,7 @@
 // What install writes: quoting, the crontab, markers, names, which variables go along.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseEnvFile } from '../../src/config/files.ts';
@@ -18,6 +17,7 @@ import {
 } from '../../src/install/plan.ts';
 import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/systemd.ts';
 import { singleQuote } from '../../src/shell.ts';
+import { newFolder } from '../support/place.ts';
 
 /** Each as it comes in, and as a word of a unit. */
 const ODD: readonly (readonly [string, string])[] = [
@@ -56,8 +56,7 @@ const PLAN: Plan = {
 };
 
 test('install: words and variables come out of sh, and of our own env file, as they went in', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sp-install-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = newFolder(t);
   const env = Object.fromEntries(WORDS.map((value, index) => [`ODD_${index}`, value]));
   const text = envFileText('a-bot', env);
   assert.deepEqual(parseEnvFile(text, {}).vars, env);

@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { openWorkerPipes, type WorkerPipes } from '../../src/output/pipes.ts';
 import {
   type Command,
@@ -15,11 +14,11 @@ import {
   openLauncher,
 } from '../../src/supervisor/launcher.ts';
 import { findSetpriv } from '../../src/supervisor/worker.ts';
-import { alive, commandOf, environOf, readProc } from '../support/proc.ts';
+import { newFolder } from '../support/place.ts';
+import { commandOf, environOf, readProc } from '../support/proc.ts';
 import { until, within } from '../support/wait.ts';
 
-const folder = fs.mkdtempSync(join(tmpdir(), 'launcher-'));
-after(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 
 const shell = findLauncherShell();
 const setpriv = await findSetpriv();
@@ -168,16 +167,4 @@ test('launcher: null for what dash can not be told', () => {
     { argv: [] },
   ])
     assert.ok(launchScript({ ...PLAIN, ...change }) === null, JSON.stringify(change).slice(0, 80));
-});
-
-test('launcher: one that has died, or was dropped, becomes nothing', async (t) => {
-  const dead = await waiting(t);
-  process.kill(dead.pid, 'SIGKILL');
-  await until('its death to be known', () => readProc(dead.pid) === null);
-  assert.equal(dead.launcher.become(PLAIN), null);
-  const dropped = await waiting(t);
-  dropped.launcher.drop();
-  await until('it to be gone', () => !alive(dropped.pid));
-  await until('its death to be known', () => readProc(dropped.pid) === null);
-  assert.equal(dropped.launcher.become(PLAIN), null);
 });

@@ -1,19 +1,18 @@
 /** A log: whole stamped lines in a rotated file; full disks, files that others move or remove. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type LogOptions, openLog } from '../../src/output/log.ts';
 import { LINE_BYTES_MAX } from '../../src/output/pump.ts';
+import { newFolder } from '../support/place.ts';
 
 const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:out|singlepoll) /gm;
 /** Of `line` with its stamp and newline: three fit into the 180 bytes of `bench`. */
 const LINE_BYTES = 50;
 
 function bench(t: TestContext, options: Partial<LogOptions> = {}) {
-  const dir = fs.mkdtempSync(join(tmpdir(), 'sp-log-'));
-  t.after(() => fs.rmSync(dir, { recursive: true, force: true }));
+  const dir = newFolder(t);
   const path = options.path ?? join(dir, 'x.log');
   const clock = { ms: 0 };
   const open = () => openLog({ maxBytes: 180, keep: 2, nowMs: () => clock.ms, ...options, path });

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { openWorkerPipes } from '../../src/output/pipes.ts';
+import { newFolder } from '../support/place.ts';
 
-const folder = fs.mkdtempSync(join(tmpdir(), 'pipes-'));
-after(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 
 function openFds(): string[] {
   return fs

@@ -1,7 +1,6 @@
 /** The active probe against the rules of getUpdates, on a virtual clock: what it finds, what it must never claim, and how it is told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { probeNotice, probeWords } from '../../src/commands/probe.ts';
 import { createArgs } from '../../src/gateway/params.ts';
 import { tooManyRequests } from '../../src/sandbox/bot.ts';
 import type { Verdict } from '../../src/telegram/probe.ts';
@@ -195,40 +194,3 @@ for (const [how, reason] of [
       assertResult(verdict, seen ? 'rival' : 'cannot-tell', seen ? null : reason);
     }
   });
-
-const VERDICT: Verdict = {
-  ...{ result: 'rival', reason: null, detail: '', conflicts: 3 },
-  ...{ afterMs: 4_012, rhythmMs: 4_498, retryMs: 1_498, quietMs: 7_040, tookMs: 9_000 },
-};
-
-for (const [words, change, suspects = []] of [
-  [
-    'rival seen after 4 s: it took the poll from us 3 times (409), about every 4.5 s; it polls again 1.5 s after',
-    {},
-  ],
-  ['as python-telegram-bot and aiogram do', {}],
-  ['polls from elsewhere', {}],
-  ['one of the processes above (pid 12, 13)', {}, [12, 13]],
-  ['there are several', { retryMs: null, rhythmMs: 1_200 }],
-  ['took the poll from us once in 9 s (409), too seldom for a rhythm', { conflicts: 1, rhythmMs: null }],
-  ['--probe=40', { conflicts: 1, rhythmMs: null }],
-  ['an update that waited was fetched by somebody else', { conflicts: 0 }],
-  ['none seen in 7 s', { result: 'none' }],
-  ['cannot tell, updates are waiting', { result: 'cannot-tell', reason: 'updates' }],
-  ['cannot tell: a webhook is set (u)', { result: 'cannot-tell', reason: 'webhook', detail: 'u' }],
-  ['cannot tell: the Bot API failed: HTTP 502', { result: 'cannot-tell', reason: 'api', detail: 'HTTP 502' }],
-  ['refused: 401', { result: 'cannot-tell', reason: 'token', detail: '401' }],
-  [
-    '(pid 77) started on this machine meanwhile',
-    { result: 'cannot-tell', reason: 'supervisor', detail: '77' },
-  ],
-  ['interrupted after 9 s', { result: 'cannot-tell', reason: 'interrupted' }],
-] as const)
-  test(`told: ${words}`, () => {
-    const told = probeWords({ ...VERDICT, ...change }, 10_000, suspects);
-    assert.ok([told.message, ...told.hints].join('\n').includes(words), told.message);
-  });
-
-test('the notice says what is disturbed and what is not', () => {
-  assert.match(probeNotice(5, 40_000), /bot 5 for 40 s.*409 Conflict.*none is lost/);
-});

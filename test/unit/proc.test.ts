@@ -6,7 +6,6 @@ import { test } from 'node:test';
 import { parseProcStat, userName } from '../../src/machine/procfs.ts';
 import type { Eyes } from '../../src/strays/finder.ts';
 import type { Proc } from '../../src/strays/process.ts';
-import { createProcesses } from '../../src/strays/processes.ts';
 import { PYTHON, randomToken } from '../support/bed.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
@@ -17,7 +16,7 @@ eachWithEyes((it) => {
   ({ world, eyes } = it);
 });
 
-const reader = () => createProcesses(eyes.inspector);
+const reader = () => eyes.processes;
 const SLEEP = 'import time; time.sleep(1000)';
 
 /** Starts a process and waits until it has become the program that it should be. */

@@ -2,16 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { openWorkerPipes } from '../../src/output/pipes.ts';
 import { openSink, type Sink } from '../../src/output/sink.ts';
 import { PYTHON } from '../support/bed.ts';
+import { newFolder } from '../support/place.ts';
 import { until } from '../support/wait.ts';
 
-const folder = fs.mkdtempSync(join(tmpdir(), 'sink-'));
-after(() => fs.rmSync(folder, { recursive: true, force: true }));
+const folder = newFolder();
 
 function opened(fd: number, writeSync?: Parameters<typeof openSink>[2]) {
   const notes: string[] = [];

@@ -15,7 +15,7 @@ import {
   tcpRows,
 } from '../../src/machine/sockets.ts';
 import { awaitsAnswer as isHeld } from '../../src/strays/api-addresses.ts';
-import { PYTHON } from '../support/stray-world.ts';
+import { PYTHON } from '../support/bed.ts';
 
 for (const [hex, little, address] of [
   ['6EA69A95', true, '149.154.166.110'],

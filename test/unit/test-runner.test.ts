@@ -1,18 +1,17 @@
 // The runner of these tests: a file that fails beside others gets a second run alone, and only that one counts.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 // @ts-expect-error a script without types
 import { runTestFiles } from '../../scripts/test-files.mjs';
+import { newFolder } from '../support/place.ts';
 import { commandOf, findByEnv } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
 
 function files(t: { after(work: () => void): void }) {
-  const folder = mkdtempSync(join(tmpdir(), 'singlepoll-runner-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = newFolder(t);
   return (name: string, body: string, before = ''): string => {
     const path = join(folder, `${name}.mts`);
     const head = `import { spawn } from 'node:child_process'; import { test } from 'node:test';
@@ -63,8 +62,7 @@ test('a run that is ended takes with it what its tests have started, wherever th
 });
 
 test('unit tests are run without a look at packages', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bare-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = newFolder(t);
   for (const name of ['apt-get', 'dpkg-query', 'npm']) {
     writeFileSync(join(folder, name), `#!/bin/sh\ntouch ${join(folder, 'asked')}\nexit 1\n`);
     chmodSync(join(folder, name), 0o755);
