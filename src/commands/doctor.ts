@@ -7,7 +7,7 @@ import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
 import { findLibrary } from '../doctor/code.ts';
 import { type Finding, readProject } from '../doctor/files.ts';
-import { checkMachine } from '../doctor/machine.ts';
+import { checkMachine, seen } from '../doctor/machine.ts';
 import { type Facts, studyProject } from '../doctor/processes.ts';
 import { findCauses } from '../doctor/rules.ts';
 import { lookIntoHistory } from '../doctor/tokens.ts';
@@ -23,15 +23,16 @@ import { usualAnswer } from './status.ts';
 
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {
-  const report = await examine(resolve(workingFolder(), folder ?? '.'), own.offline === true, process.env);
+  const report = await examine(resolve(workingFolder(), folder ?? '.'), own.offline === true);
   process.stdout.write(own.json === true ? json(report) : screen(report, await painter(process.stdout)));
   return report.findings.length === 0 ? EXIT.ok : 1;
 }
 
-async function examine(folder: string, isOffline: boolean, env: NodeJS.ProcessEnv) {
+async function examine(folder: string, isOffline: boolean) {
   const project = readProject(folder);
   // As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding.
-  const loaded = await loadConfig({ command: 'config', flags: {}, argvCommand: [], env, cwd: folder });
+  const asked = { command: 'config', flags: {}, argvCommand: [], env: process.env, cwd: folder } as const;
+  const loaded = await loadConfig(asked);
   const config = loaded.ok ? loaded.config : null;
   const errors = loaded.ok ? leaseMistakes(loaded.config.lease) : loaded.errors;
   const apiRoot = isOffline ? null : (config?.apiRoot ?? null);
@@ -39,25 +40,20 @@ async function examine(folder: string, isOffline: boolean, env: NodeJS.ProcessEn
     // Beside the looks at the project an answer may take longer than usual.
     config && usualAnswer(config, 3_000),
     lookIntoHistory(folder, config?.token ?? null),
-    checkMachine(project.files, apiRoot, isOffline ? '--offline' : 'the configuration can’t be read', env),
+    checkMachine(project.files, apiRoot, isOffline ? '--offline' : 'the configuration can’t be read'),
   ]);
-  const ofMachine = (rule: string, why: string, cure: string | null, file: string | null = null) => ({
-    ...{ rule, file, line: null, why, cure: cure ?? '' },
-  });
   // A token that stands in a file now is in the history of that file, too: it is told once.
   const placeOf = ({ file, why }: Finding) => `${file} ${/\d{6,}/.exec(why)?.[0]}`;
   const inGit = history.findings.map(placeOf);
   const facts = studyProject(project);
   // What `start` would refuse: two tokens, a broken file.
   const refused = errors.length === 0 ? '' : configFailure(errors).message.replace(/\s*\n\s*/g, '; ');
-  const all: readonly Finding[] = [
-    ...(refused === '' ? [] : [ofMachine('configuration', refused, 'singlepoll start --dry-run')]),
-    ...findCauses(facts).filter((it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it))),
-    ...history.findings,
-    ...environment
-      .filter(({ ok }) => ok === false)
-      .map(({ check, message, cure, file }) => ofMachine(check, message, cure, file)),
-  ];
+  const refusal = seen('configuration', refused === '', refused, 'singlepoll start --dry-run');
+  const causes = findCauses(facts).filter(
+    (it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it)),
+  );
+  const unwell = [refusal, ...environment].filter(({ ok }) => ok === false);
+  const all: readonly Finding[] = [...causes, ...history.findings, ...unwell];
   const past = config ? findPast(facts, config, running) : [];
   return {
     ...{ folder, environment, findings: all.filter(({ note }) => !note) },
@@ -92,8 +88,8 @@ function screen({ folder, findings, notes, environment, limits }: Report, paint:
     const head = [mark, ...(where === '' ? [] : [`${safe(where)} `]), paint('tag', rule)].join(' ');
     return [head, `  ${safe(why)}`, ...(cure === '' ? [] : [`  → ${safe(cure)}`]), ''];
   };
-  const looked = environment.filter(({ ok }) => ok === true).map(({ message }) => message);
-  const unlooked = environment.filter(({ ok }) => ok === null).map(({ check }) => check);
+  const looked = environment.filter(({ ok }) => ok === true).map(({ why }) => why);
+  const unlooked = environment.filter(({ ok }) => ok === null).map(({ rule }) => rule);
   const found = count(findings.length, 'finding');
   const lines = [
     ...findings.flatMap((it) => entry(paint('error', '✗'), it)),
@@ -111,7 +107,12 @@ function json({ folder, findings, notes, environment, limits }: Report): string 
   const shown = ({ rule, file, line, why, cure }: Finding) => ({ rule, file, line, why, cure });
   const document = {
     ...{ folder, healthy: findings.length === 0, findings: findings.map(shown), notes: notes.map(shown) },
-    environment: environment.map(({ check, ok, message, cure }) => ({ check, ok, message, cure })),
+    environment: environment.map(({ rule, ok, why, cure }) => ({
+      check: rule,
+      ok,
+      message: why,
+      cure: cure || null,
+    })),
     limits,
   };
   return `${JSON.stringify(document, (_, value) => (typeof value === 'string' ? safe(value) : value))}\n`;

@@ -158,7 +158,7 @@ function localWords([given = '', ...rest]: readonly string[], { has, venvPython 
 }
 
 /** Source files that poll when they are run, the likeliest first. One in a deeper folder belongs to a package of its own. */
-function programsThatPoll({ files, code }: Facts): string[] {
+function programsThatPoll({ files, pollsOf }: Facts): string[] {
   const usual = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__', ''];
   const old = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i;
   const weight = (path: string) => {
@@ -167,7 +167,7 @@ function programsThatPoll({ files, code }: Facts): string[] {
   };
   return files
     .map(({ path }) => path)
-    .filter((path) => /^([^/]+\/)?[^/]+\.(py|[cm]?[jt]sx?)$/.test(path) && code.polls(path, true) !== null)
+    .filter((path) => /^([^/]+\/)?[^/]+\.(py|[cm]?[jt]sx?)$/.test(path) && pollsOf(path, true) !== null)
     .sort((a, b) => weight(a) - weight(b));
 }
 
@@ -184,7 +184,7 @@ function tokenLines({ texts }: Facts): string {
 /** Other programs of the project that poll: a forgotten one of them is a stray. */
 function strayLines(facts: Facts, command: readonly string[]): string {
   const own = facts.files.filter(({ path }) => command.some((word) => `/${word}`.endsWith(`/${path}`)));
-  const reached = own.flatMap(({ path }) => facts.code.reached(path));
+  const reached = own.flatMap(({ path }) => facts.reached(path));
   const patterns = programsThatPoll(facts)
     .filter((path) => facts.polls.some(({ file }) => file === path) && !reached.includes(path))
     .filter((path) => !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(path))
@@ -205,11 +205,11 @@ const ENGINES = [
 ] as const;
 
 /** A lease with an engine whose URL is set somewhere in the project, or with Kubernetes. */
-function leaseLines({ files, code }: Facts): string {
+function leaseLines({ files, codeOf }: Facts): string {
   const [found] = ENGINES.flatMap(([kind, pattern]) =>
     files
       .filter(({ path }) => kind.test(path))
-      .flatMap(({ path }) => ({ path, name: pattern.exec(code.codeOf(path))?.[0] }))
+      .flatMap(({ path }) => ({ path, name: pattern.exec(codeOf(path))?.[0] }))
       .filter(({ name }) => name !== undefined),
   );
   const { path, name = 'LEASE_URL' } = found ?? {};

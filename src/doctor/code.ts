@@ -87,26 +87,24 @@ export const minds = (code: string, rule: string): boolean =>
   /\bflock\b|FileLock|portalocker|fasteners|pg_(try_)?advisory|\bLOCK_EX\b/.test(code) ||
   (rule === 'reloader' && /\bRUN_MAIN\b|WERKZEUG_RUN_MAIN|is_running_from_reloader/.test(code));
 
-const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\S|$/);
-
-/** The conditions above a line (from 1) that are indented less, from the left edge on: `if …`, `case …`. */
-function conditionsAround(rows: readonly string[], line: number): string[] {
-  const above = rows.slice(0, line - 1);
-  const isBranch = (row: string) => /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/.test(row);
-  const edge = above.findLastIndex((row) => /^[^\s})]/.test(row) && !isBranch(row));
-  return above
-    .slice(edge + 1)
-    .filter((row) => isBranch(row) && indentOf(row) < indentOf(rows[line - 1] ?? ''));
-}
-
+const indentOf = (row = ''): number => row.replaceAll('\t', '    ').search(/\S|$/);
+const BRANCH = /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/;
 const DEFINES = /^\s*(?:export\s+)?(?:async\s+)?(?:def|function|const)\s+(\w+)\s*(?:=\s*(?:async\s*)?)?\(/;
 
-/** The conditions that a line stands under, and those of the calls of the function that it stands in: `async def run_by_webhook(): …`. */
+/**
+ * The conditions above a line (from 1) that are indented less, from the left edge on (`if …`, `case …`), and those of the calls of the
+ * function that it stands in: `async def run_by_webhook(): …`.
+ */
 export function conditionsOf(code: string, line: number): string[] {
   const rows = code.split('\n');
   const name = DEFINES.exec(rows.slice(0, line).findLast((row) => DEFINES.test(row)) ?? '')?.[1] ?? '(?!)';
   const calls = matchesIn(code, RegExp(`\\b${name}\\b`, 'g')).map(({ index }) => lineAt(code, index));
-  return [line, ...calls].flatMap((it) => conditionsAround(rows, it));
+  return [line, ...calls].flatMap((it) => {
+    const above = rows.slice(0, it - 1);
+    const edge = above.findLastIndex((row) => /^[^\s})]/.test(row) && !BRANCH.test(row));
+    const branches = above.slice(edge + 1).filter((row) => BRANCH.test(row));
+    return branches.filter((row) => indentOf(row) < indentOf(rows[it - 1]));
+  });
 }
 
 /** What a framework calls by itself when the app starts, as the decorators and the first line of a function or class tell. */
@@ -125,46 +123,25 @@ const sourceName = (path: string): string =>
 
 export type Studied = ReturnType<typeof studyCode>;
 
-/** What all its code says of a project. */
+/** What the code of a project does: where it polls, and which of that runs when a file is run or imported. */
 export function studyCode(project: Project) {
   const texts = new Map(project.files.map(({ path, text }) => [path, text]));
-  // What runs in production.
-  const files = project.files.filter(({ path }) => !isKind('aside', path));
-  const code = readCode(texts);
-  /** Every place that polls, or sets a webhook. */
-  const [polls, webhooks] = [
-    files.flatMap(({ path }) => code.calls('poll', path)),
-    files.flatMap(({ path }) => code.calls('hook', path)),
-  ];
-  const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
-  /** There is Telegram code, and none of it polls. */
-  const isForWebhook = polls.length === 0 && (webhooks.length > 0 || isMtproto);
-  /** The project says that it shares one. */
-  const lease = files.some(
-    ({ path, text }) =>
-      (basename(path) === 'singlepoll.toml' || (isKind('env', path) && !isKind('example', path))) &&
-      /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text),
+  const codes = new Map(project.files.map(({ path, text }) => [path, withoutComments(path, text)]));
+  /** A file without its comments. */
+  const codeOf = (path: string): string => codes.get(path) ?? '';
+  /** Every place that polls, or takes updates by webhook or sets one. */
+  const [allPolls = [], allHooks = []] = ['poll', 'hook'].map((kind) =>
+    project.files.flatMap(({ path: file, text }) =>
+      CALLS.filter((it) => it.kind === kind && it.language === languageOf(file) && it.beside.test(text))
+        .flatMap(({ call }) => matchesIn(codeOf(file), call))
+        .map((match): Evidence => ({ file, line: lineAt(text, match.index), what: match[1]! }))
+        .sort((one, other) => one.line - other.line),
+    ),
   );
-  return { project, texts, files, code, polls, webhooks, isForWebhook, lease };
-}
-
-/** What runs when a file is run or imported: it and what it imports, and of their functions those that are named. */
-function readCode(texts: ReadonlyMap<string, string>) {
-  const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
   // The last of several files with one name counts, so a source comes behind what a compiler made of it.
   const isSource = (path: string) => Number(!/\bdist\b/.test(path));
   const ordered = [...texts.keys()].reverse().sort((a, b) => isSource(a) - isSource(b));
   const sources = new Map(ordered.map((path) => [`${languageOf(path)}${sourceName(path)}`, path]));
-
-  /** Every place in a file where it polls (`poll`), or takes its updates by webhook or sets one (`hook`). */
-  function calls(kind: 'poll' | 'hook', path: string): Evidence[] {
-    const text = texts.get(path) ?? '';
-    return CALLS.filter((it) => it.language === languageOf(path) && it.kind === kind && it.beside.test(text))
-      .flatMap(({ call }) => matchesIn(codeOf(path), call))
-      .map((match) => ({ file: path, line: lineAt(text, match.index), what: match[1]! }))
-      .sort((one, other) => one.line - other.line);
-  }
-  const pollsIn = memo((path) => calls('poll', path));
 
   /** The source file that a path or a dotted name means in a folder or in one above: `dist/bot.js` is src/bot.ts, `/app/bot.py` bot.py. */
   function source(path: string, folder: string, language = languageOf(path)): string | null {
@@ -178,8 +155,8 @@ function readCode(texts: ReadonlyMap<string, string>) {
     return null;
   }
 
-  const importsOf = memo((path) => {
-    const code = codeOf(path);
+  const imports = new Map([...codes].map(([path, code]) => [path, importsIn(path, code)]));
+  function importsIn(path: string, code: string) {
     const isPython = languageOf(path) === 'python';
     const scripts = isPython ? [] : [...code.matchAll(SCRIPT_IMPORT)].map(([, it]) => it!);
     const modules = [...(isPython ? code.matchAll(PYTHON_IMPORT) : [])].flatMap(([, base = '', names]) =>
@@ -188,12 +165,12 @@ function readCode(texts: ReadonlyMap<string, string>) {
       ),
     );
     return [...scripts, ...modules].map((it) => source(it, folderOf(path), isPython ? 'python' : 'js'));
-  });
+  }
 
   /** The file itself and the project's files that it imports, all the way down. */
   function reached(path: string): string[] {
     const seen = new Set([path]);
-    for (const file of seen) for (const target of importsOf(file)) if (target !== null) seen.add(target);
+    for (const file of seen) for (const it of imports.get(file) ?? []) if (it !== null) seen.add(it);
     return [...seen];
   }
 
@@ -201,10 +178,10 @@ function readCode(texts: ReadonlyMap<string, string>) {
    * The first place that polls when this file runs: as a program, or where a server takes an app from it. Python runs of a file what
    * stands at its left edge, and those functions that are named there or that a framework calls.
    */
-  function polls(path: string, isProgram: boolean): Evidence | null {
+  function pollsOf(path: string, isProgram: boolean): Evidence | null {
     const isRun = (file: string) => file === path && isProgram;
     const files = reached(path);
-    const places = files.flatMap(pollsIn);
+    const places = files.flatMap((it) => allPolls.filter(({ file }) => file === it));
     if (places.length === 0) return null;
     /** The code that uses names: imports and definitions name them as well, and don't count. */
     const used = files.map((it) => {
@@ -225,13 +202,19 @@ function readCode(texts: ReadonlyMap<string, string>) {
     return places.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
   }
 
-  return { polls, calls, reached, source, codeOf };
-}
-
-function memo<T>(make: (path: string) => T): (path: string) => T {
-  const known = new Map<string, T>();
-  return (path) => {
-    if (!known.has(path)) known.set(path, make(path));
-    return known.get(path)!;
-  };
+  // What runs in production.
+  const files = project.files.filter(({ path }) => !isKind('aside', path));
+  const [polls = [], webhooks = []] = [allPolls, allHooks].map((all) =>
+    all.filter((it) => !isKind('aside', it.file)),
+  );
+  const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
+  /** There is Telegram code, and none of it polls. */
+  const isForWebhook = polls.length === 0 && (webhooks.length > 0 || isMtproto);
+  /** The project says that it shares one. */
+  const lease = files.some(
+    ({ path, text }) =>
+      (basename(path) === 'singlepoll.toml' || (isKind('env', path) && !isKind('example', path))) &&
+      /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text),
+  );
+  return { project, texts, files, codeOf, polls, webhooks, isForWebhook, lease, source, reached, pollsOf };
 }

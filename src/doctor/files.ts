@@ -14,19 +14,18 @@ export type ProjectFile = { readonly path: string; text: string; mode: number; i
 export type Project = ReturnType<typeof readProject>;
 
 /** What doctor says about one place. Never holds a token. */
-export interface Finding {
+export type Finding = {
   /** A stable name, such as `server-workers`. */
   readonly rule: string;
-  /** Relative to the project; null where it is about the machine. */
+  /** Relative to the project, and the line from 1; null where they make no sense. */
   readonly file: string | null;
-  /** From 1; null where a line makes no sense. */
   readonly line: number | null;
   readonly why: string;
   /** One line to type or to write. */
   readonly cure: string;
   /** Worth knowing, but makes no 409 where the project runs. */
   readonly note?: boolean;
-}
+};
 
 /** `fileBytes`: of one file, and of the end of a log. */
 export const LIMITS = { files: 5_000, depth: 8, fileBytes: 512 * 1024, totalBytes: 48 * 1024 * 1024 };
@@ -35,13 +34,13 @@ const PASSED_OVER =
 const READ =
   /(^|\/)(Procfile[^/]*|logs?\/[^/]*\.jsonl|[^/]*\.(log|out|err)(\.\d+)?|[^/]*[Dd]ockerfile[^/]*|Containerfile|(GNUm|[Mm])akefile|justfile|crontab|Pipfile|\.?env(\.[^/]*)?|[^/]*\.(env|flaskenv|py|[cm]?[jt]sx?|go|mod|rb|php|rs|java|kt|cs|exs?|sh|bash|zsh|jsonc?|ya?ml|toml|ini|conf|cfg|service|cron|crontab|txt|in|tf|xml))$(?<!(package-lock|npm-shrinkwrap)\.json|pnpm-lock\.yaml|\.min\.js)/;
 
-/** Kinds of files, by their paths, which rules look at. */
+/** Kinds of files and of processes, by their paths and names. */
 export const KINDS: Readonly<Record<string, RegExp>> = {
   code: /\.(py|[cm]?[jt]sx?|go)$/,
   python: /\.py$/,
   gunicorn: /(^|\/)gunicorn[^/]*\.py$/,
   /** What runs by itself. */
-  script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$/,
+  script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$|Procfile/,
   /** Shell that people and workflows run. */
   deploy: /\.(sh|bash)$|akefile$|justfile$|\.github\/workflows\//,
   /** Where variables are set. */
@@ -55,19 +54,14 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
   /** What does not run in production: tests, examples, documentation, and what a compiler made of the source. */
   aside:
     /(^|\/)(tests?|__tests__|specs?|e2e|examples?|docs?|documentation|fixtures|samples?|demos?)\/|(^|\/)(dist|build|out)\/.*\.[cm]?jsx?$|(^|\/)(test_[^/]*|conftest)\.py$|[._-](tests?|spec)\.[a-z]+$/i,
+  /** For a developer's own machine: `Procfile.dev`, `compose.override.yml`, the script `watch:bot`. */
+  development:
+    /((^|\/)(dev|watch)|(^|[/:._-])(dev|develop|development|local|override|debug|tests?|testing|watch|lint|format|hot|ci)([:._-]|$))(?!.*\/)/i,
+  /** A name that a bot would have. */
+  bot: /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i,
 };
 
 export const isKind = (kind: string, path: string): boolean => KINDS[kind]?.test(path) ?? false;
-
-/** A file or a process for a developer's own machine: `Procfile.dev`, `compose.override.yml`, the script `watch:bot`. */
-export const isForDevelopment = (name: string): boolean =>
-  /((^|\/)(dev|watch)|(^|[/:._-])(dev|develop|development|local|override|debug|tests?|testing|watch|lint|format|hot|ci)([:._-]|$))(?!.*\/)/i.test(
-    name,
-  );
-
-/** A name that a bot would have. */
-export const isBotName = (name: string): boolean =>
-  /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i.test(name);
 
 /** Throws SinglepollError where the folder itself can't be listed. */
 export function readProject(root: string, most = LIMITS) {

@@ -6,37 +6,27 @@ import { isOpenToOthers, modeText } from '../files.ts';
 import { areOthersHidden, hasProcfs } from '../machine/procfs.ts';
 import { findSetpriv } from '../supervisor/worker.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
-import { isKind, type ProjectFile } from './files.ts';
+import { type Finding, isKind, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
-/** `ok` null: not looked at. `cure` null: all is well. */
-export type Check = {
-  readonly check: 'processes' | 'guard' | 'state-folder' | 'env-permissions' | 'dns' | 'api-root' | 'clock';
-  readonly ok: boolean | null;
-  readonly message: string;
-  readonly cure: string | null;
-  readonly file?: string;
-};
+/** What a check of the machine saw; `ok` null: it did not look. All but what is not ok has no cure. */
+export type Check = Finding & { readonly ok: boolean | null };
 
-const seen = (
-  check: Check['check'],
+export const seen = (
+  rule: string,
   ok: boolean | null,
-  message: string,
-  cure: string | null = null,
+  why: string,
+  cure = '',
+  file: string | null = null,
 ): Check => ({
-  ...{ check, ok, message, cure },
+  ...{ rule, ok, file, line: null, why, cure },
 });
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
-export async function checkMachine(
-  files: readonly ProjectFile[],
-  apiRoot: string | null,
-  unasked: string,
-  env: NodeJS.ProcessEnv,
-): Promise<Check[]> {
-  const unlooked = (['dns', 'api-root', 'clock'] as const).map((check) => seen(check, null, unasked));
-  const network = apiRoot === null ? unlooked : await checkNetwork(new URL(apiRoot), env);
-  return [checkProcesses(), await checkGuard(), checkStateFolder(env), ...checkEnvFiles(files), ...network];
+export async function checkMachine(files: readonly ProjectFile[], apiRoot: string | null, unasked: string) {
+  const unlooked = ['dns', 'api-root', 'clock'].map((rule) => seen(rule, null, unasked));
+  const network = apiRoot === null ? unlooked : await checkNetwork(new URL(apiRoot));
+  return [checkProcesses(), await checkGuard(), checkStateFolder(), ...checkEnvFiles(files), ...network];
 }
 
 function checkProcesses(): Check {
@@ -63,9 +53,9 @@ async function checkGuard(): Promise<Check> {
   return seen('guard', false, problem, cure);
 }
 
-function checkStateFolder(env: NodeJS.ProcessEnv): Check {
+function checkStateFolder(): Check {
   try {
-    const { path, isThere } = tryStateDir(env);
+    const { path, isThere } = tryStateDir(process.env);
     return seen(
       'state-folder',
       true,
@@ -86,7 +76,7 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
   const well = seen('env-permissions', true, 'no env file with a token is open to other users');
   const found = open.map(({ path: file, mode }) => {
     const problem = `${file} holds a token and is open to other users (mode ${modeText(mode)})`;
-    return { ...seen('env-permissions', false, problem, `chmod 600 ${file}`), file };
+    return seen('env-permissions', false, problem, `chmod 600 ${file}`, file);
   });
   return found.length === 0 ? [well] : found;
 }
@@ -98,8 +88,8 @@ const CLOCK_OFF_MS = 30_000;
 /** What was seen when the API root was asked. `failure`: the system's code, or what else kept us from an answer. */
 export type Answer = { failure: string | null; status?: number; date?: string | undefined; tookMs?: number };
 
-async function checkNetwork(root: URL, env: NodeJS.ProcessEnv): Promise<Check[]> {
-  const client = openHttpClient({ root, env, connections: 1 });
+async function checkNetwork(root: URL): Promise<Check[]> {
+  const client = openHttpClient({ root, connections: 1 });
   const begin = performance.now();
   const path = root.pathname + root.search;
   const limits = { answerBytesMax: 64 * 1024, signal: AbortSignal.timeout(ANSWER_MS) };

@@ -1,7 +1,9 @@
-/** Every process that the project's files say is started, and whether it polls. A table says which file tells it, and where. */
+/**
+ * Every process that the project's files say is started, what its command runs in the end, through npm scripts, wrappers, watchers and
+ * servers to a source file, and whether that polls. A table says which file tells it, and where.
+ */
 import { basename } from 'node:path';
-import { studyCode } from './code.ts';
-import { createRuns } from './commands.ts';
+import { type Evidence, languageOf, type Studied, studyCode } from './code.ts';
 import {
   at,
   commandText,
@@ -13,7 +15,7 @@ import {
   stepsOf,
   text,
 } from './documents.ts';
-import { folderOf, isBotName, isForDevelopment, joinPath, lineAt, type Project } from './files.ts';
+import { folderOf, isKind, joinPath, lineAt, type Project, pathsInProject } from './files.ts';
 
 /**
  * Manager, its file, steps to each process or a pattern of lines with its name and its command, keys of its command (`=`: the value
@@ -104,13 +106,8 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
         const name =
           text(at(root, more.name ? stepsOf(more.name) : [...path, 'name'])) ?? key ?? chart ?? 'app';
         const image = textAt(['image']) ?? textAt(['image', 'repository']) ?? '';
-        const names = [
-          name,
-          textAt(['name']),
-          textAt(['script']),
-          text(at(root, ['app'])),
-          image.split(/[/:@]/).join(' '),
-        ];
+        const { name: title, script } = Object(value);
+        const names = [name, title, script, at(root, ['app']), image.replace(/[/:@]/g, ' ')].join(' ');
         const environment = [root, value].map(environmentOf).join();
         return {
           ...{ manager, file, name, folder, document, path, value, image, of: more.of },
@@ -118,9 +115,10 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
           /** The line of shell; empty where the file leaves it to the image or the platform. */
           command:
             line && `${more.run?.replaceAll('+', ' ') ?? ''} ${line.replace(/^[-@:+!]+(?=\/)/, '')}`.trim(),
-          isForDevelopment: !/^(systemd|cron)$/.test(manager) && [file, name].some(isForDevelopment),
+          isForDevelopment:
+            !/^(systemd|cron)$/.test(manager) && [file, name].some((it) => isKind('development', it)),
           /** By its environment and its names a bot. */
-          isLikely: HAS_TOKEN.test(environment) || isBotName(names.join(' ')),
+          isLikely: HAS_TOKEN.test(environment) || isKind('bot', names),
           isLeased: environment.includes('SINGLEPOLL_LEASE'),
         };
       });
@@ -146,10 +144,131 @@ const BY_IMAGE = /^(compose|kubernetes|fly|render|railway|digitalocean|appengine
  * where there is none.
  */
 function impliedBy(said: Said, all: readonly Said[]): { command: string; folder: string } {
-  const name = joinPath(said.folder, text(at(said.value, ['build', 'dockerfile'])) ?? 'Dockerfile');
+  const build = at(said.value, ['build']);
+  const own = build && joinPath(said.folder, text(at(build, ['dockerfile'])) ?? 'Dockerfile');
   const images = all.filter((it) => it.manager === 'docker');
-  const own = images.filter((it) => at(said.value, ['build']) !== undefined && it.file === name);
-  const [image, ...others] = own.length > 0 ? own : images.filter((it) => !it.isForDevelopment);
-  if (image && others.length === 0) return image;
-  return said.manager === 'appengine' ? { command: 'gunicorn main:app', folder: said.folder } : said;
+  const usual = images.filter((it) => !it.isForDevelopment);
+  const image = images.find((it) => it.file === own) ?? (usual.length === 1 ? usual[0] : null);
+  return image ?? (said.manager === 'appengine' ? { ...said, command: 'gunicorn main:app' } : said);
+}
+
+export interface Run {
+  /** From the program on: `gunicorn app:app -w 4`. What stands in front (env, tini, poetry run …) only runs it. */
+  readonly words: readonly string[];
+  readonly program: string;
+  /** The project's file that it leads to, null where that can't be told. */
+  readonly target: string | null;
+  readonly polls: Evidence | null;
+  /** nodemon and its like, where one starts it. */
+  readonly watcher: string | null;
+  /** `singlepoll start … --` stands in front, with a lease. */
+  readonly isLeased: boolean;
+}
+
+const SERVER = /^(gunicorn|uvicorn|hypercorn|daphne|granian|waitress-serve|uwsgi|flask|fastapi|litestar)$/;
+const PYTHON = /^python[\d.]*$/;
+const SCRIPTING = /^(node|tsx|ts-node|bun|deno|nodemon|ts-node-dev|tsnd|pm2(-\w+)?)$/;
+/** Starts the command again whenever a file changes. */
+const WATCHER =
+  /(?<=^|[\s/])(?:(nodemon|node-dev|ts-node-dev|tsnd|watchmedo|watchfiles|hupper|watchexec|entr|reflex|air|supervisor|onchange|gow)|(node|bun|tsx|deno)\b.*? (--watch|--hot|(?<=tsx )watch)(?:-path)?)(?=[\s=]|$)/;
+const RUNS_LINES = /^((ba|da|a|z)?sh|concurrently|run-p|npm-run-all)$/;
+/** Scripts may start each other in a circle. */
+const DEPTH_MAX = 8;
+
+const isWatcher = (word: string): boolean => !/\s/.test(word) && WATCHER.test(word);
+const isProgram = (word: string): boolean =>
+  !isWatcher(word) && [SERVER, PYTHON, SCRIPTING].some((it) => it.test(basename(word)));
+
+/** `A=1 exec x -f "y z" > log && cd z` → [['exec', 'x', '-f', 'y z'], ['cd', 'z']]. Variables stay as `$NAME`. */
+export function commandsOf(line: string): string[][] {
+  const plain = line
+    .replace(/\\\r?\n/g, ' ')
+    // ${NAME:-4}: the default is what runs unless somebody says otherwise.
+    .replace(/\$\{\w+:?-([\w./-]*)\}/g, '$1')
+    .replace(/(?<=^|\s)#.*|\d?>{1,2}\s*&?\S+|<\s*\S+/gm, ' ');
+  const commands = plain.match(/(?:"(?:\\.|[^"])*"|'[^']*'|[^;&|\n"'])+/g) ?? [];
+  return commands.flatMap((command) => {
+    const words = command.match(/(?:"(?:\\.|[^"])*"|'[^']*'|[^\s"'])+/g) ?? [];
+    const from = words.findIndex(
+      (word) => !/^[A-Za-z_]\w*=|^(exec|env|then|do|else|if|while|!|@|-)$/.test(word),
+    );
+    return from < 0 ? [] : [words.slice(from).map((word) => word.replace(/"([^"]*)"|'([^']*)'/g, '$1$2'))];
+  });
+}
+
+export function createRuns({ texts, files, polls, lease, source, pollsOf }: Studied) {
+  /** `before`: the words that start this line. */
+  function runsOf(line: string, folder: string, before: readonly string[] = [], depth = 0): Run[] {
+    let here = folder;
+    return commandsOf(line).flatMap((all) => {
+      if (all[0] === 'cd') here = joinPath(here, all[1] ?? '') ?? here;
+      if (all[0] === 'cd' || depth > DEPTH_MAX) return [];
+      const whole = [...before, ...all.filter((word) => !/\s/.test(word))];
+      const inner = shellIn(all, here).flatMap((it) => runsOf(it, here, whole, depth + 1));
+      const found = inner.filter(({ target }) => target !== null);
+      return found.length > 0 ? found : runOf(all, whole, here);
+    });
+  }
+
+  function runOf(all: readonly string[], whole: readonly string[], folder: string): Run {
+    const first = all.findIndex(isProgram);
+    const from = Math.max(0, first < 0 ? all.findIndex(isWatcher) : first);
+    // `python -m gunicorn …`: the module is the program.
+    const words = all.slice(all[from + 1] === '-m' && SERVER.test(all[from + 2] ?? '') ? from + 2 : from);
+    const program = basename(words[0]!);
+    const target = targetOf(words, program, folder);
+    const line = whole.join(' ');
+    const [, alone, runner, flag] = WATCHER.exec(line) ?? [];
+    const watcher = alone ?? (runner === undefined ? null : `${runner} ${flag}`);
+    const isLeased = /(^|[\s/])singlepoll /.test(line) && (lease || / --lease[ =]/.test(line));
+    const isTool = /test|jest|mocha|lint|tsc|build|check/.test(words.join(' '));
+    // nodemon alone starts the project itself; Django loads every app, and polling stands in some apps.py.
+    const project = /^(nodemon|air|gow|pm2.*)$/.test(program) && !isTool ? polls : [];
+    const apps = files.filter(({ path }) => words.includes('runserver') && basename(path) === 'apps.py');
+    const ways = target
+      ? [pollsOf(target, !SERVER.test(program)), ...apps.map((it) => pollsOf(it.path, false))]
+      : project;
+    return { words, program, target, watcher, isLeased, polls: ways.find((it) => it !== null) ?? null };
+  }
+
+  /** The lines of shell that a command runs: those in quotes, of an npm script, of a shell script. */
+  function shellIn(words: readonly string[], folder: string): string[] {
+    const runsLines = words.some((it) => RUNS_LINES.test(basename(it)) || isWatcher(it));
+    const quoted = runsLines ? words.filter((it) => /\s/.test(it)) : [];
+    const npm = words.findIndex((it) => /^(npm|yarn|pnpm|bun)$/.test(it));
+    const script = words.slice(npm + 1).find((it) => !/^(-.*|run(-script)?)$/.test(it)) ?? '';
+    const named = npm < 0 ? null : text(at(manifestOf(folder), ['scripts', script]));
+    const files = words.filter((it) => /\.(ba)?sh$|^\.\//.test(it) && languageOf(it) === null);
+    const scripts = files.map((it) => pathsInProject(it, folder).find((path) => texts.has(path)));
+    return [...quoted, named ?? '', ...scripts.map((it) => texts.get(it ?? '') ?? '')];
+  }
+
+  /** The package.json that counts in a folder. */
+  function manifestOf(folder: string): unknown {
+    const path = joinPath(folder, 'package.json')!;
+    if (!texts.has(path) && folder !== '') return manifestOf(folderOf(folder));
+    return readDocuments(path, texts.get(path) ?? '')[0]?.value;
+  }
+
+  /** The source file that the words lead to; `app.main:app` and `-m bot` are modules, and Flask and FastAPI know usual names. */
+  function targetOf(words: readonly string[], program: string, folder: string): string | null {
+    const root = / --(?:chdir|app-dir|pythonpath)[= ](\S+)/.exec(words.join(' '))?.[1];
+    const here = joinPath(folder, root ?? '.') ?? folder;
+    const usual = /^(flask|fastapi)$/.test(program) ? ['app', 'wsgi', 'main', 'app.main'] : [];
+    const apps = SERVER.test(program) ? words.filter((it) => /^[\w.]+:/.test(it)) : [];
+    const found = [...apps, ...words, ...usual].flatMap((word, index, all) => {
+      const isModule = all[index - 1] === '-m' && PYTHON.test(program);
+      const main = word === '.' && index > 0 ? (text(at(manifestOf(folder), ['main'])) ?? 'index.js') : word;
+      const name = main.replace(/^--app=/, '').replace(/:.*/, '');
+      // Node does not ask for an ending.
+      const isScript = SCRIPTING.test(program) && index > 0 && languageOf(name) !== 'python';
+      const language = isModule || SERVER.test(program) ? 'python' : isScript ? 'js' : languageOf(name);
+      if (/^-|^\d*$|^gunicorn/.test(name) || language === null) return [];
+      const package_ = isModule ? source(`${name}.__main__`, here, language) : null;
+      return package_ ?? source(name, here, language) ?? [];
+    });
+    return found[0] ?? null;
+  }
+
+  return runsOf;
 }

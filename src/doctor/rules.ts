@@ -3,15 +3,14 @@
  * or are a second poller themselves. Beside it: processes that poll side by side, and the tokens.
  */
 import { conditionsOf, type Evidence, minds, told } from './code.ts';
-import type { Run } from './commands.ts';
 import { at, environmentOf, stepsOf } from './documents.ts';
-import { type Finding, folderOf, isBotName, isForDevelopment, isKind, lineAt, matchesIn } from './files.ts';
+import { type Finding, folderOf, isKind, lineAt, matchesIn } from './files.ts';
 import type { Facts, Process } from './processes.ts';
 import { findTokens } from './tokens.ts';
 
 /**
  * Rule, where it looks, what is wrong, and for text what must poll besides and what its conditions must not hold; then a line for why and
- * one for the cure. Where: the manager of a process that polls, a `command`, a `webhook` that is set, or a kind of file.
+ * one for the cure. Where: the manager of a process that polls, a `command` and its `watcher`, a `webhook` that is set, or a kind of file.
  *
  * Of a process what is wrong is a path from it, or with `>` in front from the document (`..` is one step up, `*` the text of all files),
  * and what must hold there: `many` is a number above 1, `~` a pattern that it has, `!` one that it has not. The first path is the place that
@@ -19,8 +18,7 @@ import { findTokens } from './tokens.ts';
  *
  * Of text it is a pattern; `{1}` … are its groups. What must poll is the project (`poll`), this file as it is run or imported (`run`, `import`),
  * what a command scales (`named`), or a command of this pattern; `-` is nothing. The last column must not be in the conditions around
- * the line, nor in those around the calls of its function. A `command` polls itself: `{rest}` is it without the second group; at its end
- * stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
+ * the line, nor in those around the calls of its function. A `command` polls itself; `{rest}` is it without the second group.
  */
 const RULES = String.raw`
 compose-replicas   compose  deploy>replicas many
@@ -105,10 +103,10 @@ scale-command    deploy    /(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl
 server-workers   gunicorn  /^workers\s*=\s*(?!.*(?:getenv|environ\.get)\s*\([^,()]+,\s*["']?1\b)(.*(?:cpu_count|nproc|\*).*|.*\b(?:[2-9]|\d\d+)\b.*)$/  ^gunicorn(?!.*\s(--workers|-w))
   gunicorn runs several workers ({1}), and each of them polls
   workers = 1
-server-workers   setting   /\bWEB_CONCURRENCY["']?\s*[=:\s]\s*["']?([2-9]|\d\d+)\b/  ^(gunicorn|uvicorn)(?!.*\s(--workers|-w))
+server-workers   setting|script  /\bWEB_CONCURRENCY["']?\s*[=:\s]\s*["']?([2-9]|\d\d+)\b/  ^(gunicorn|uvicorn)(?!.*\s(--workers|-w))
   the server runs {1} workers, and each of them polls
   WEB_CONCURRENCY=1
-reloader         setting   /\bFLASK_(?:DEBUG|ENV)["']?\s*[=:\s]\s*["']?(?:1|true|on|development)\b/  ^flask(?!.*\s--no-reload)
+reloader         setting|script  /\bFLASK_(?:DEBUG|ENV)["']?\s*[=:\s]\s*["']?(?:1|true|on|development)\b/  ^flask(?!.*\s--no-reload)
   Flask’s debug mode starts the app in a second process, and again at every change of a file; the app polls
   flask run --no-reload
 reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True/  run
@@ -120,13 +118,13 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\brelo
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bworkers\s*=\s*(?:[2-9]|\d\d|\S*(?:cpu_count|\*))/  import
   uvicorn runs several workers, and each of them polls
   uvicorn.run(app, workers=1)
-server-workers  command  /^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w|(?<! (?:--workers|-w).*)WEB_CONCURRENCY)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)/
+server-workers  command  /^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)/
   {1} runs {3} workers, and each of them polls
   {rest} --workers 1
 reloader  command  /^(gunicorn|uvicorn|hypercorn|granian|litestar) .*?( --reload(?:er)?)(?!\S)/
   {1} {2} starts the app in a second process, and again at every change of a file; the app polls
   {rest}
-reloader  command  /^(flask)(?!.* --no-reload) .*?( --debug| --reload| FLASK_DEBUG=(?:1|true|on)| FLASK_ENV=dev\w*)/
+reloader  command  /^(flask)(?!.* --no-reload) .*?( --debug| --reload)/
   {1} {2} starts the app in a second process, and again at every change of a file; the app polls
   {rest} --no-reload
 reloader  command  /^(fastapi)( dev)/
@@ -138,9 +136,9 @@ reloader  command  /(runserver)(?!.* --noreload)/
 pm2-instances  command  /^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))/
   pm2 runs several instances ({3}), and each of them polls
   {rest}
-watcher  command  /()( WATCHED_BY=(.*))/
-  {3} starts the bot again at every change of a file, also while the one before still ends
-  start the bot itself, without {3}; for development a second bot from @BotFather`
+watcher  watcher  /(.+)/
+  {1} starts the bot again at every change of a file, also while the one before still ends
+  start the bot itself, without {1}; for development a second bot from @BotFather`
   .trim()
   .split(/\n(?! )/)
   .map((row) => {
@@ -158,20 +156,18 @@ type Rule = (typeof RULES)[number];
 
 /** Every finding, sorted by place; the same rule tells of one line once. */
 export function findCauses(facts: Facts): Finding[] {
-  const { code, files, processes, webhooks } = facts;
-  const places: Place[] = [
-    ...processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
-      runs.map(({ text, polls, words }) => ({ where: 'command', file, text, note, line, polls, words })),
-    ),
-    ...webhooks.map((it) => ({ ...it, where: 'webhook', text: it.what })),
-    ...files.map(({ path: file }) => ({
-      ...{ where: file, file, text: code.codeOf(file), note: isForDevelopment(file) },
-    })),
-  ];
+  const { files, processes, webhooks } = facts;
   const all = [
     ...processes.flatMap((it) => inSettings(it, facts)),
     ...twoPollers(facts),
-    ...places.flatMap((it) => inText(it, facts)),
+    ...processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
+      runs.flatMap(({ words, watcher, polls }) => [
+        ...inText(facts, 'command', file, words.join(' '), { line, note, polls }),
+        ...inText(facts, 'watcher', file, watcher ?? '', { line, note, polls }),
+      ]),
+    ),
+    ...webhooks.flatMap(({ file, line, what }) => inText(facts, 'webhook', file, what, { line })),
+    ...files.flatMap(({ path }) => inText(facts, path, path, facts.codeOf(path))),
     ...findTokens(facts),
   ];
   const keys = all.map(({ rule, file, line }) => `${rule} ${file} ${line}`);
@@ -208,41 +204,39 @@ function inSettings(process: Process, { files }: Facts): Finding[] {
   });
 }
 
-/** `where`: `command`, `webhook`, or the path of a whole file. */
-type Place = { where: string; file: string; text: string; line?: number; note?: boolean } & Partial<Run>;
+/** What is known of a text beside the file that it stands in. */
+type Known = { line?: number; note?: boolean; polls?: Evidence | null };
 
-function inText({ where: place, file, text, note = false, words = [], ...own }: Place, facts: Facts) {
-  const isCommand = place === 'command';
+function inText(facts: Facts, place: string, file: string, text: string, known: Known = {}): Finding[] {
   const rows = RULES.filter(({ where }) => where.some((it) => it === place || isKind(it, place)));
   return rows.flatMap(({ rule, pattern, proof, around, why, cure }) =>
     (pattern ? matchesIn(text, pattern) : []).flatMap((match) => {
-      const line = own.line ?? lineAt(text, match.index);
-      if (conditionsOf(facts.code.codeOf(file), line).some((it) => around.test(it))) return [];
-      const polls = isCommand ? own.polls : proven(proof, file, match[1], facts);
-      if (!polls && (proof !== '-' || isCommand)) return [];
+      const { line = lineAt(text, match.index), polls = proven(proof, file, match[1], facts) } = known;
+      if (!polls && (proof !== '-' || known.polls === null)) return [];
+      if (conditionsOf(facts.codeOf(file), line).some((it) => around.test(it))) return [];
       const ofPoller = facts.texts.get(polls?.file ?? '');
       if (polls && !/^(poll|named)$/.test(proof) && minds(`${text}${ofPoller}`, rule)) return [];
-      const rest = words.join(' ').replace(match[2] ?? '', '');
+      const rest = text.replace(match[2] ?? '', '');
       const values = { rest, ...match.map((it) => it?.trim() ?? 'the bot') };
       const by = polls ? `: ${told(polls)}` : '';
-      const isNote = note && (isCommand || proof.startsWith('^'));
-      return { rule, file, line, note: isNote, why: fill(why, values) + by, cure: fill(cure, values) };
+      const note = proof.startsWith('^') ? isKind('development', file) : known.note === true;
+      return { rule, file, line, note, why: fill(why, values) + by, cure: fill(cure, values) };
     }),
   );
 }
 
 function proven(proof: string, file: string, name: string | undefined, facts: Facts): Evidence | null {
-  const { code, polls, processes, isForWebhook, lease } = facts;
+  const { polls, processes, isForWebhook, lease } = facts;
   if (proof === 'poll') return polls[0] ?? null;
-  if (proof === 'run') return code.polls(file, true);
+  if (proof === 'run') return facts.pollsOf(file, true);
   if (proof === 'import')
-    return code.polls((name && code.source(name, folderOf(file), 'python')) || file, false);
+    return facts.pollsOf((name && facts.source(name, folderOf(file), 'python')) || file, false);
   if (proof === 'named') {
     const meant = processes.find((it) => it.name === name && !/^(npm|make)$/.test(it.manager));
-    const isMeant = !lease && !isForWebhook && (meant?.isSuspect ?? isBotName(name ?? 'bot'));
+    const isMeant = !lease && !isForWebhook && (meant?.isSuspect ?? isKind('bot', name ?? 'bot'));
     return isMeant ? (meant?.polls ?? polls[0] ?? null) : null;
   }
-  const runs = processes.flatMap((it) => it.runs).filter(({ text }) => RegExp(proof).test(text));
+  const runs = processes.flatMap((it) => it.runs).filter(({ words }) => RegExp(proof).test(words.join(' ')));
   return runs.find((it) => it.polls !== null)?.polls ?? null;
 }
 
@@ -266,15 +260,11 @@ function twoPollers(facts: Facts): Finding[] {
 }
 
 /** What tells the bots of processes apart: env file, token and profiles of a service, and how the code names the token. */
-function botOf({ value, runs }: Process, { code, texts }: Facts): string {
+function botOf({ value, runs }: Process, { reached, texts }: Facts): string {
   const tokens = environmentOf(value).match(/"[^"=]*TOKEN[^"]*"(?:[:,]"[^}]*|:"[^"]*")?/gi) ?? [];
   const names = runs
-    .flatMap(({ target }) => (target === null ? [] : code.reached(target)))
+    .flatMap(({ target }) => (target === null ? [] : reached(target)))
     .flatMap((it) => texts.get(it)?.match(/\b[A-Z0-9_]*(?:BOT|TELEGRAM|TG_)[A-Z0-9_]*TOKEN\b/g) ?? []);
-  return JSON.stringify([
-    at(value, ['env_file']),
-    tokens.sort(),
-    at(value, ['profiles']),
-    [...new Set(names)].sort(),
-  ]);
+  const { env_file, profiles } = Object(value);
+  return JSON.stringify([env_file, profiles, tokens.sort(), [...new Set(names)].sort()]);
 }

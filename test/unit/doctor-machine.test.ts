@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { commandsOf } from '../../src/doctor/commands.ts';
 import { LIMITS, readProject } from '../../src/doctor/files.ts';
 import { type Answer, checkEnvFiles, judgeAnswer } from '../../src/doctor/machine.ts';
+import { commandsOf } from '../../src/doctor/processes.ts';
 import { judgeHistory } from '../../src/doctor/tokens.ts';
 import { areOthersHidden } from '../../src/machine/procfs.ts';
 import { randomToken } from '../support/bed.ts';
@@ -24,7 +24,7 @@ describe('machine', () => {
     const judge = (seen: Partial<Answer> & { offMs?: number }) => {
       const date = seen.offMs === undefined ? undefined : new Date(NOW - seen.offMs).toUTCString();
       const checks = judgeAnswer(new URL('https://api.example'), { failure: null, date, ...seen }, NOW);
-      return Object.fromEntries(checks.map(({ check, ok }) => [check, ok]));
+      return Object.fromEntries(checks.map(({ rule, ok }) => [rule, ok]));
     };
     const well = { dns: true, 'api-root': true };
     for (const offMs of [0, 29_000, -29_000])
