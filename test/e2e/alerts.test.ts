@@ -1,6 +1,6 @@
 // Alerts and the digest of real runs: to the admin chat and to a URL, and that nothing waits for either when they fail.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
@@ -189,14 +189,19 @@ xtest('a chat that may not be written to is given up, a flood waited for, withou
 test('the digest comes at its time in its zone, once', async (t) => {
   const b = await bed(t);
   b.env[CHAT] = '42';
-  // 08:59:54 in Tokyo. Only the wall clock: the program's timers run as ever.
-  const words = ['-f', '@2026-11-21 23:59:54', process.execPath, PROGRAM, 'start'];
+  // 08:50 in Tokyo, and 09:00 once it polls. Only the wall clock: the program's timers run as ever.
+  const clock = b.file('clock', '@2026-11-21 23:50:00');
+  const words = ['-f', '+0', 'env', '-u', 'FAKETIME', process.execPath, PROGRAM, 'start'];
   const digest = ['--digest', '09:00', '--digest-zone', 'Asia/Tokyo', '--', ...node('polite.mjs')];
-  const env = { ...b.env, TZ: 'UTC', FAKETIME_DONT_FAKE_MONOTONIC: '1' };
-  b.spawn('faketime', [...words, ...digest], { env });
+  const times = { TZ: 'UTC', FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_TIMESTAMP_FILE: clock };
+  const run = b.spawn('faketime', [...words, ...digest], {
+    env: { ...b.env, ...times, FAKETIME_NO_CACHE: '1' },
+  });
+  await run.waitFor(/\[poll\] worker \d+ polls/);
+  writeFileSync(clock, '@2026-11-22 00:00:00');
   const text = await toldOf(b, /^daily digest: /);
   for (const line of [
-    /\nin the last [\d.]+ s: polled [\d.]+ % of the time, supervisor up /,
+    /\nin the last .+: polled [\d.]+ % of the time, supervisor up /,
     /^polls: \d+, updates: 0$/m,
     /^restarts: 0$/m,
     /^strays stopped: 0$/m,
