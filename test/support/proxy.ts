@@ -1,8 +1,9 @@
 // A TCP proxy on loopback that breaks as networks do: it freezes one way or both (nobody is told, nothing is lost: what is under
 // way arrives after the thaw, also when the sender has gone meanwhile), it cuts (RST), it refuses.
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { freePort } from './strays.ts';
 
 /** `up`: to the server; `down`: to the client. */
 export type Way = 'up' | 'down' | 'both';
@@ -36,7 +37,7 @@ interface Lane {
   flow(): void;
 }
 
-/** To `to` on loopback; `port`: any free one by default; `host`: where it listens, loopback by default. */
+/** To `to` on loopback; `port`: a free one by default; `host`: where it listens, loopback by default. */
 export async function openProxy(
   to: number,
   options: { port?: number; host?: string } = {},
@@ -49,7 +50,7 @@ export async function openProxy(
   let pieces = 0;
   let accepted = 0;
   let away = false;
-  let port = options.port ?? 0;
+  const { port = await freePort() } = options;
   let server = createServer();
 
   function lane(way: 'up' | 'down', from: Socket, into: Socket): void {
@@ -108,14 +109,11 @@ export async function openProxy(
     server = createServer({ allowHalfOpen: true }, take);
     server.listen(port, options.host ?? '127.0.0.1');
     await once(server, 'listening');
-    port = (server.address() as AddressInfo).port;
   }
 
   await listen();
   return {
-    get port() {
-      return port;
-    },
+    port,
     freeze(way) {
       if (way !== 'down') frozen.up = true;
       if (way !== 'up') frozen.down = true;

@@ -2,7 +2,8 @@
 // environment or hidden, holders of the token that do not poll, strangers; who of them asked what, and who was harmed.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
+import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -24,13 +25,15 @@ export const proofFixture = (name = ''): string => fixture(`proof/${name}`);
 export const LONG_MS = 60_000;
 const ample = (run: { seen: () => string }) => ({ ms: LONG_MS, seen: run.seen });
 
+/** Below the ports that the system gives to whoever asks for any (ip_local_port_range): nobody gets it before it is used, or between two uses. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== 'object' || !address) throw new Error('no port');
-  return address.port;
+  for (;;) {
+    const port = randomInt(10_000, 32_768);
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').catch(() => null);
+    await new Promise((resolve) => server.close(resolve));
+    if (isFree) return port;
+  }
 }
 
 /** Our token and the API root, as the fixtures take them from their environment. */
