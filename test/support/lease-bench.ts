@@ -8,7 +8,7 @@ import { LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from '../.
 import { until } from './wait.ts';
 
 /** Longer than any engine here needs for an answer. */
-export const AMPLE_MS = 5_000;
+export const AMPLE_MS = 20_000;
 
 export const record = (more: Partial<LeaseRecord> = {}): LeaseRecord => ({
   v: 1,

@@ -34,9 +34,14 @@ test('a file that fails again fails the run, and so does one that ends by a sign
   const bad = file('bad', "throw new Error('wrong');");
   const killed = file('killed', "process.kill(process.pid, 'SIGKILL');");
   const good = file('good', '');
-  const { ok, lines } = await run([bad, killed, good]);
+  const twice = file(
+    'twice',
+    `if (!existsSync('${bad}.ran')) { writeFileSync('${bad}.ran', ''); throw new Error('once'); }`,
+  );
+  const { ok, lines } = await run([bad, killed, good, twice]);
   assert.equal(ok, false);
-  assert.equal(lines.at(-1), '1 passed, 2 failed, 2 run again alone');
+  assert.equal(lines.at(-1), '2 passed, 2 failed, 3 run again alone');
+  assert.ok(lines.includes(`passed only when run alone: ${twice}`));
   assert.ok(lines.includes(`failed twice: ${bad}`) && lines.includes(`failed twice: ${killed}`));
   assert.match(lines.join('\n'), /ended by SIGKILL/);
 });
