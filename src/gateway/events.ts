@@ -71,8 +71,8 @@ type Pid = number | null;
 
 /** After this time a 409 that the server holds back has come. */
 const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
-/** How long a yield waits to know where the rival is: two of our polls, each with the time in which a 409 is held back. */
-const WHERE_MS = 15_000;
+/** Time for two of our polls, each with the time in which a 409 is held back. */
+const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions) {
@@ -89,8 +89,7 @@ export function watchGateway(options: GatewayWatchOptions) {
   let pollSilence = noSilence;
   let quietTimer: NodeJS.Timeout | undefined;
   let deafTimer: NodeJS.Timeout | undefined;
-  /** When it was decided to yield, while that waits to know where the rival is. */
-  let yieldsSinceMs: number | null = null;
+  let suspectTimer: NodeJS.Timeout | undefined;
 
   function warnOnce(key: string, text: string, hint?: string): void {
     if (!said.has(key)) report.line('gateway', text, 'warn', { hint });
@@ -117,7 +116,11 @@ export function watchGateway(options: GatewayWatchOptions) {
       const tag = saying.what === 'rival' ? 'rival' : 'gateway';
       if (more) report.line(tag, more);
       report.line(tag, text, level, { hint });
-      yieldsSinceMs = saying.what === 'rival' && saying.yields ? performance.now() : null;
+      if (saying.what !== 'rival' || !saying.yields) continue;
+      // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
+      const { here, suspect } = status.record.rival;
+      if (suspect === null || here !== null) giveWay();
+      else suspectTimer ??= setTimeout(() => status.record.rival.suspect && giveWay(), SUSPECT_MS).unref();
     }
     clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
@@ -135,12 +138,8 @@ export function watchGateway(options: GatewayWatchOptions) {
     return 'Whether it polls from this machine is not known yet';
   }
 
-  /** To be called at a 409. The polls until then prove, name or stop a suspect on this machine, or show that it is elsewhere. */
   function giveWay(): void {
     const { here, suspect, elsewhere, hint } = status.record.rival;
-    const isKnown = here !== null || (suspect === null && elsewhere !== null);
-    if (yieldsSinceMs === null || (!isKnown && performance.now() - yieldsSinceMs < WHERE_MS)) return;
-    yieldsSinceMs = null;
     const where =
       elsewhere === null
         ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet'
@@ -225,7 +224,6 @@ export function watchGateway(options: GatewayWatchOptions) {
       reach.answered();
       apiLetsPoll(false);
       follow(kicked(rivalry, performance.now(), livedMs, policy));
-      giveWay();
       options.onConflict();
     },
     webhook() {
@@ -299,7 +297,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       note({ kind: 'ended' });
     },
     stop() {
-      for (const timer of [quietTimer, deafTimer]) clearTimeout(timer);
+      for (const timer of [quietTimer, deafTimer, suspectTimer]) clearTimeout(timer);
     },
   };
 }

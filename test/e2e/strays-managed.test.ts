@@ -126,24 +126,24 @@ xtest('a dashboard under supervisord that sends one message ends nothing: at the
 
 const monitor = (b: Bed) => hold(b, 'monitor', ['monitor'], 'getMe');
 
-test('a rival that shows on this machine nowhere: who yields says elsewhere, however soon that is, and ends with 75; who --probe says so, too', async (t) => {
+test('a rival that shows on this machine nowhere: who --probe says elsewhere; a newcomer yields with 75 and blames nobody here', async (t) => {
   const b = await bed(t);
-  // Sooner than it can be known where it is: the yield waits for that.
-  b.env[RIVAL_AFTER] = '2s';
+  b.env[RIVAL_AFTER] = SOON;
   const holder = await monitor(b);
   const rival = await startRemoteRival(t, b);
   await until('it to poll', () => rival.polls > 0);
   const { stdout } = await b.exits(1, 'who --probe', { ms: LONG_MS });
   assert.match(stdout, ELSEWHERE);
   assert.doesNotMatch(stdout, new RegExp(`^proven.*pid ${holder.pid}\\b`, 'm'));
-  const run = startWorker(b, '--on-rival', 'yield');
+  const run = startWorker(b);
   await run.ends(75, LONG_MS);
-  assert.match(run.stderr(), ELSEWHERE);
+  // Where it is may not be known by then; it is where this run insists.
+  assert.match(run.stderr(), /elsewhere polls this bot|whether it is on this machine is not known yet/);
   assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
   assert.ok(alive(holder.pid));
 });
 
-xtest('the same beside a worker that insists: the sender is not blamed, and elsewhere is said', async (t) => {
+test('the same beside a worker that insists: the sender is not blamed, and elsewhere is said', async (t) => {
   const b = await bed(t);
   b.env[RIVAL_AFTER] = SOON;
   const run = startWorker(b, '--on-rival', 'insist');
