@@ -2,8 +2,7 @@
 import { holderText } from '../output/words.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { type Keeper, type KeeperPolicy, stopAtMs, takeFromMs } from './keeper.ts';
-import type { LeaseRecord } from './record.ts';
-import type { LeaseStore } from './store.ts';
+import type { LeaseRecord, LeaseStore } from './store.ts';
 import { type ClockLook, livesMs, stopAfterMs } from './timing.ts';
 import { parseLeaseUrl } from './url.ts';
 

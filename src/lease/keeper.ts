@@ -7,8 +7,7 @@
  * before the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its
  * release; the record is not taken while a worker of ours may live.
  */
-import type { LeaseRecord } from './record.ts';
-import type { Seen } from './store.ts';
+import type { LeaseRecord, Seen } from './store.ts';
 import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './timing.ts';
 
 export interface KeeperPolicy {

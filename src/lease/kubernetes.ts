@@ -5,12 +5,12 @@
  */
 import { existsSync } from 'node:fs';
 import { openHttp } from './http.ts';
-import type { LeaseRecord } from './record.ts';
 import {
   createStore,
   EngineAnswer,
   type Entry,
   LeaseConfigError,
+  type LeaseRecord,
   type LeaseStore,
   type Rev,
   type Rule,

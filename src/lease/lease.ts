@@ -24,8 +24,7 @@ import {
   stepKeeper,
   stopAtMs,
 } from './keeper.ts';
-import type { LeaseRecord } from './record.ts';
-import { LeaseConfigError, LeaseIoError, type LeaseStore } from './store.ts';
+import { LeaseConfigError, LeaseIoError, type LeaseRecord, type LeaseStore } from './store.ts';
 import {
   type ClockLook,
   type ClockSources,

@@ -163,7 +163,8 @@ export async function processesOf(
   hintPids: readonly number[] = [],
 ): Promise<Map<number, SocketProcess[]>> {
   if (inodes.length === 0) return new Map();
-  const owners = await ownersOfSockets(inodes, hintPids);
+  let owners = await ownersOfSockets(inodes, hintPids);
+  if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
   const found = new Map<number, SocketProcess[]>();
   for (const [inode, pids] of owners) {
     const processes = pids.map(processOf).filter((it) => it !== null);

@@ -240,25 +240,20 @@ export function socketInodes(pid: number): number[] | null {
 const TURN_MS = 10;
 
 /**
- * Maps each inode to the pids that have this socket open (several processes may share one). Looks at `hints` first, and at the
- * other processes only if a socket is still missing. Descriptors, unlike arguments, never block their reader.
+ * Maps each inode to those of these processes that have this socket open; several may share one. Descriptors, unlike arguments,
+ * never block their reader.
  */
-export async function ownersOfSockets(inodes: readonly number[], hints: readonly number[] = []) {
+export async function ownersOfSockets(inodes: readonly number[], pids: readonly number[] = listPids()) {
   const owners = new Map<number, number[]>();
   const wanted = new Set(inodes);
   let turnMs = performance.now();
-  const look = async (pids: readonly number[]) => {
-    for (const pid of pids) {
-      for (const inode of new Set(socketInodes(pid)))
-        if (wanted.has(inode)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
-      if (performance.now() - turnMs < TURN_MS) continue;
-      await nextTurn();
-      turnMs = performance.now();
-    }
-  };
-  await look(hints);
-  if (inodes.some((inode) => !owners.has(inode)))
-    await look(listPids().filter((pid) => !hints.includes(pid)));
+  for (const pid of pids) {
+    for (const inode of new Set(socketInodes(pid)))
+      if (wanted.has(inode)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
+    if (performance.now() - turnMs < TURN_MS) continue;
+    await nextTurn();
+    turnMs = performance.now();
+  }
   return owners;
 }
 

@@ -21,6 +21,7 @@ import {
   leftBy,
   type Place,
   type Surroundings,
+  stillThere,
   surroundings,
   treeTop,
 } from './tree.ts';
@@ -72,13 +73,7 @@ export interface StrayStop extends StopResult {
   readonly left: readonly Stray[];
 }
 
-export interface StrayFinder {
-  look(options?: LookOptions): Promise<Survey>;
-  /** Synchronous. Of processes that are new it reads only the stat lines. */
-  quickLook(options?: LookOptions): Survey;
-  /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
-  stop(strays: readonly Stray[], options: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop>;
-}
+export type StrayFinder = ReturnType<typeof createStrayFinder>;
 
 /** How long the details of processes may take that a tree has started while it is being stopped. */
 const GROWN_WAIT_MS = 1_000;
@@ -123,7 +118,7 @@ export function openEyes(sought: Sought, procfs = hasProcfs()): Eyes {
   return { processes, finder, close: inspector.close };
 }
 
-export function createStrayFinder(botId: string, instruments: Instruments): StrayFinder {
+export function createStrayFinder(botId: string, instruments: Instruments) {
   const { processes, hands, findRespawner, uid = process.geteuid?.() ?? -1 } = instruments;
   /** The previous worker whose session was found empty. Its pid may have been reused since, so it is not looked for again. */
   let emptied: number | null = null;
@@ -176,19 +171,12 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
     cookies: readonly string[],
     look: LookOptions,
   ): Target[] {
-    const roots: Proc[] = [];
-    const former = new Set<number>();
-    for (const { pid, startId } of listed) {
-      const proc = snapshot.procs.get(pid);
-      if (!proc || (proc.startId === startId && proc.state === 'Z')) former.add(pid);
-      else if (proc.startId === startId) roots.push(proc);
-    }
-    const found = gather(roots, aroundIn(snapshot, look), former, cookies);
-    return found.map(({ pid, startId }) => ({ pid, startId }));
+    const { living, former } = stillThere(listed, snapshot);
+    return gather(living, aroundIn(snapshot, look), former, cookies);
   }
 
   return {
-    async look(look = {}) {
+    async look(look: LookOptions = {}): Promise<Survey> {
       const snapshot = await processes.snapshot();
       const shown = show(snapshot, look);
       const strays: Stray[] = [];
@@ -201,8 +189,10 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       }
       return { ...shown, strays };
     },
-    quickLook: (look = {}) => show(processes.quick(), look),
-    async stop(strays, stop) {
+    /** Synchronous. Of processes that are new it reads only the stat lines. */
+    quickLook: (look: LookOptions = {}): Survey => show(processes.quick(), look),
+    /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
+    async stop(strays: readonly Stray[], stop: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop> {
       const rows = strays.flatMap(({ tree }) => tree);
       const cookies = rows.flatMap(({ cookie }) => cookie ?? []);
       const result = await stopTargets(grow(processes.quick(), rows, cookies, stop), {

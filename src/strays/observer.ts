@@ -18,44 +18,18 @@ import { commandKey } from './grade.ts';
 import type { Proc, Snapshot } from './process.ts';
 import type { Processes } from './processes.ts';
 import {
+  type Client,
   type Counters,
   endOfWindows,
   HELD_LEAST_MS,
   isHeld,
+  type Owner,
   type Poke,
-  type Reaction,
   reactionsTo,
   type Sample,
+  type Seen,
   windowsOf,
 } from './reactions.ts';
-
-/** One process, identified beyond doubt. Its parent counts for programs that start a new process for each poll. */
-export interface Owner {
-  readonly pid: number;
-  readonly startId: string;
-  readonly parent: { readonly pid: number; readonly startId: string } | null;
-  /** Equal for all runs of one command line under one parent; null if the command line can't be seen. */
-  readonly program: string | null;
-}
-
-/** Another process's connection to the API root. */
-export interface Client {
-  /** Identifies the connection in each listing: network namespace, local and remote address. */
-  readonly key: string;
-  readonly uid: number;
-  readonly cgroup: string | null;
-  /** The process that holds it; null if it can't be seen from here. */
-  readonly owner: Owner | null;
-  /** The API root holds a request of this connection now. */
-  readonly isHeld: boolean;
-}
-
-export interface Seen {
-  readonly client: Client;
-  readonly reaction: Reaction;
-  /** The same process holds another request at the API root: it may poll a second bot. */
-  readonly holdsAnother: boolean;
-}
 
 /** Watches the connections that exist now until our poll can have no further effect. */
 export interface Observation {
@@ -71,6 +45,8 @@ export interface ObserverOptions {
   /** Further pids whose connections are not a stranger's: the worker's tree. */
   readonly ours: () => readonly number[];
   readonly processes: Processes;
+  /** Processes that were connected before. */
+  readonly known: readonly number[];
 }
 
 const DENSE_MS = 8;
@@ -101,7 +77,12 @@ interface Around {
 }
 
 /** Lists all connections to the API root but ours. Null: ss does not work here. */
-export async function lookAround({ addresses, ours, processes }: ObserverOptions): Promise<Around | null> {
+export async function lookAround({
+  addresses,
+  ours,
+  known,
+  processes,
+}: ObserverOptions): Promise<Around | null> {
   // Our own sockets are left out first, so that one listing is enough if no other process is connected.
   const own = new Set(socketInodes(process.pid));
   const found = await Promise.all(
@@ -119,7 +100,10 @@ export async function lookAround({ addresses, ours, processes }: ObserverOptions
   if (found.some(({ place, isBlind }) => isBlind && place.namespace === undefined)) return null;
   const listed = found.flatMap(({ place, clients }) => clients.map((socket) => ({ place, socket })));
   if (listed.length === 0) return { clients: [], places: [] };
-  const owners = await ownersOfSockets(listed.map(({ socket }) => socket.inode));
+  const inodes = listed.map(({ socket }) => socket.inode);
+  let owners = await ownersOfSockets(inodes, [...known, ...ours()]);
+  // A look at all processes takes long, so it is taken only where somebody new is connected.
+  if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
   const procs = owners.size > 0 ? (await processes.snapshot()).procs : new Map<number, Proc>();
   const mine = new Set([process.pid, ...ours()]);
   const places = new Set<Place>();
@@ -258,11 +242,12 @@ async function acceptedBy({ clients, places }: Around) {
     const all = pids.size === 0 ? null : await listSockets({ namespace: place.namespace });
     const sockets = (all ?? []).filter((it) => place.ports.has(it.localPort));
     if (sockets.length === 0) continue;
-    const owners = await ownersOfSockets(sockets.map(({ inode }) => inode));
+    const inodes = sockets.map(({ inode }) => inode);
+    const owners = await ownersOfSockets(inodes, [...pids]);
     for (const socket of sockets)
       for (const pid of owners.get(socket.inode) ?? []) {
         const it = { key: keyOf(place, socket), localPort: socket.localPort };
-        if (pids.has(pid)) found.set(pid, [...(found.get(pid) ?? []), it]);
+        found.set(pid, [...(found.get(pid) ?? []), it]);
       }
   }
   return found;

@@ -7,11 +7,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
-import { createLedger, type Unseen } from './evidence.ts';
-import { type Client, lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
-import { endOfWindows, type Poke } from './reactions.ts';
+import { lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
+import { type Client, createLedger, endOfWindows, type Poke, type Unseen } from './reactions.ts';
 
-interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
+interface ProverOptions extends Omit<ObserverOptions, 'addresses' | 'known'> {
   readonly api: BotApi;
   readonly apiRoot: string;
 }
@@ -99,7 +98,7 @@ export function createProver(options: ProverOptions) {
       const addresses = await findApiAddresses(options.apiRoot);
       resolved = { addresses, atMs: performance.now() };
     }
-    return { ...options, addresses: resolved.addresses };
+    return { ...options, addresses: resolved.addresses, known: ledger.connectedPids() };
   }
 
   async function prepare(): Promise<Observation | null> {

@@ -209,6 +209,21 @@ export function gather(
   return [...members.values()];
 }
 
+/** Of processes that were listed earlier: those that still live, and the pids of those that have ended. */
+export function stillThere(
+  listed: readonly { readonly pid: number; readonly startId: string }[],
+  { procs }: Pick<Snapshot, 'procs'>,
+) {
+  const living: Proc[] = [];
+  const former = new Set<number>();
+  for (const { pid, startId } of listed) {
+    const proc = procs.get(pid);
+    if (!proc || (proc.startId === startId && proc.state === 'Z')) former.add(pid);
+    else if (proc.startId === startId) living.push(proc);
+  }
+  return { living, former };
+}
+
 /** The environment marker that all processes of one run and spawn of this bot share; null for all others. */
 export function cookieOf(proc: Proc, place: Pick<Place, 'botId'>): string | null {
   const env = proc.env;

@@ -8,7 +8,7 @@ import { nobodyHereWords } from '../gateway/words.ts';
 import { BY_PROXY, whyPast } from '../intercept/past.ts';
 import { plainCommand } from '../output/plain.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
-import type { Unseen } from '../strays/evidence.ts';
+import type { Unseen } from '../strays/reactions.ts';
 import type { GivenGateway, Guarding } from './ahead.ts';
 import type { Run } from './run.ts';
 import { unseenWords } from './sweep.ts';

@@ -10,7 +10,7 @@ import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from '../strays/stop.ts';
-import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
+import { gather, leftBy, maySignal, stillThere, surroundings } from '../strays/tree.ts';
 import { NO_USAGE, type TreeEntry, type UsageEntry } from './status.ts';
 
 /** `isElsewhere`: to Telegram's own server, while the API root is another. */
@@ -40,12 +40,7 @@ export function createWorkerTree(
   function members(snapshot: Snapshot, leader: number | null, listed: readonly Target[]): Proc[] {
     const place = { botId: options.botId, selfPid: process.pid, worker: null };
     const around = surroundings(snapshot, place);
-    const before = new Map(listed.map((it) => [it.pid, it.startId]));
-    const former = new Set<number>();
-    for (const it of listed) {
-      const proc = snapshot.procs.get(it.pid);
-      if (!proc || proc.state === 'Z') former.add(it.pid);
-    }
+    const { living, former } = stillThere(listed, snapshot);
     const left = lastLeader === null ? [] : leftBy(lastLeader, around);
     if (leader !== null) lastLeader = leader;
     else if (left.length === 0) lastLeader = null;
@@ -58,7 +53,7 @@ export function createWorkerTree(
         (proc.pid === leader ||
           proc.env?.run === options.run ||
           left.includes(proc) ||
-          before.get(proc.pid) === proc.startId ||
+          living.includes(proc) ||
           isNoted(proc)),
     );
     // The leader first: it is the one to hear of the stop before its children vanish under it.

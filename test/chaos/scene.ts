@@ -2,7 +2,7 @@
 // a watch over the workers, and the verdict at the end.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatRecord } from '../../src/lease/record.ts';
+import { formatRecord } from '../../src/lease/store.ts';
 import { LEASE_PROFILES, type LeaseProfile, stopAfterMs, waitMs } from '../../src/lease/timing.ts';
 import { startSandbox } from '../../src/sandbox/server.ts';
 import { type EngineName, openEngine, sql } from '../support/engines.ts';

@@ -14,9 +14,8 @@ import {
   stepKeeper,
   stopAtMs,
 } from '../../src/lease/keeper.ts';
-import type { LeaseRecord } from '../../src/lease/record.ts';
-import type { LeaseTiming } from '../../src/lease/timing.ts';
-import { createLeaseClock, type LeaseClock } from '../../src/lease/timing.ts';
+import type { LeaseRecord } from '../../src/lease/store.ts';
+import { createLeaseClock, type LeaseClock, type LeaseTiming } from '../../src/lease/timing.ts';
 import { createLoop, type Loop, type WorkerEnd } from '../../src/supervisor/loop.ts';
 import type { Policy } from '../../src/supervisor/table.ts';
 import type { Clock } from './clock.ts';

@@ -2,7 +2,7 @@
  * The engine of a lease without its sockets: one linearizable register, and what befalls it: it is away, it is wiped, it
  * loses its last writes, somebody edits the record.
  */
-import { formatRecord, type LeaseRecord, parseRecord } from '../../src/lease/record.ts';
+import { formatRecord, type LeaseRecord, parseRecord } from '../../src/lease/store.ts';
 import type { Clock } from './clock.ts';
 
 export interface Entry {

@@ -2,9 +2,9 @@
  * Who polls the simulated bot, as far as a getUpdates of ours shows it: the poll goes round among those who want it, whoever has
  * it loses it to ours and reacts, at once or after the server has held the 409 back. The ledger is the program's own.
  */
-import { createLedger } from '../../src/strays/evidence.ts';
-import type { Seen } from '../../src/strays/observer.ts';
+
 import type { Prover } from '../../src/strays/prover.ts';
+import { createLedger, type Seen } from '../../src/strays/reactions.ts';
 import type { Instruments } from './instruments.ts';
 import type { Body } from './machine.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import type { LeaseRecord } from '../../src/lease/record.ts';
+import type { LeaseRecord } from '../../src/lease/store.ts';
 import type { LeaseEntry, StatusDocument } from '../../src/supervisor/status.ts';
 import { type Bed, bed, node } from './bed.ts';
 import type { Running } from './cli.ts';

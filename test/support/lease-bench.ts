@@ -3,8 +3,13 @@ import assert from 'node:assert/strict';
 import { randomInt, randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { openStore } from '../../src/lease/glance.ts';
-import type { LeaseRecord } from '../../src/lease/record.ts';
-import { LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from '../../src/lease/store.ts';
+import {
+  LeaseConfigError,
+  LeaseIoError,
+  type LeaseRecord,
+  type LeaseStore,
+  type Seen,
+} from '../../src/lease/store.ts';
 import { until } from './wait.ts';
 
 /** Longer than any engine here needs for an answer. */

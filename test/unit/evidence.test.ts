@@ -1,8 +1,7 @@
 /** The ledger of reactions: what is said of a process, of the next one with its pid, and of whoever started it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLedger } from '../../src/strays/evidence.ts';
-import type { Owner, Seen } from '../../src/strays/observer.ts';
+import { createLedger, type Owner, type Seen } from '../../src/strays/reactions.ts';
 
 const parent = { pid: 50, startId: '1' };
 

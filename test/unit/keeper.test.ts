@@ -13,7 +13,7 @@ import {
   newKeeper,
   stepKeeper,
 } from '../../src/lease/keeper.ts';
-import type { LeaseRecord } from '../../src/lease/record.ts';
+import type { LeaseRecord } from '../../src/lease/store.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 
 const UNIX_MS = 1_700_000_000_000;

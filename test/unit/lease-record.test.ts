@@ -1,7 +1,7 @@
 /** The record of a lease: what is one, and what of it survives. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatRecord, type LeaseRecord, parseRecord } from '../../src/lease/record.ts';
+import { formatRecord, type LeaseRecord, parseRecord } from '../../src/lease/store.ts';
 
 const FULL: LeaseRecord = {
   ...{

@@ -1,13 +1,13 @@
 /** What all engines of a lease share (src/lease/store.ts), over an engine that does as the test wants. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { LeaseRecord } from '../../src/lease/record.ts';
 import {
   createStore,
   type Engine,
   EngineAnswer,
   LeaseConfigError,
   LeaseIoError,
+  type LeaseRecord,
   type Rule,
 } from '../../src/lease/store.ts';
 

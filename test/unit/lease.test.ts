@@ -2,8 +2,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { createLease, type Lease, type LeaseEvent, systemSources } from '../../src/lease/lease.ts';
-import { formatRecord, type LeaseRecord } from '../../src/lease/record.ts';
-import { LeaseConfigError, LeaseIoError, type LeaseStore } from '../../src/lease/store.ts';
+import {
+  formatRecord,
+  LeaseConfigError,
+  LeaseIoError,
+  type LeaseRecord,
+  type LeaseStore,
+} from '../../src/lease/store.ts';
 import { createLeaseClock, type LeaseClock, type LeaseTiming } from '../../src/lease/timing.ts';
 import { until } from '../support/wait.ts';
 

@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { parseRecord } from '../../../src/lease/record.ts';
+import { parseRecord } from '../../../src/lease/store.ts';
 import { type Engine, redisCommand, sql } from '../../support/engines.ts';
 import { alive } from '../../support/proc.ts';
 import { until } from '../../support/wait.ts';
