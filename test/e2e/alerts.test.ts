@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, node, PYTHON, worker } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { openEngine } from '../support/engines.ts';
 import { openHook } from '../support/hook.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit } from '../support/kinds.ts';
 import { leaseBed } from '../support/lease-bed.ts';
 import { startRival } from '../support/rival.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
@@ -35,8 +35,7 @@ async function thieve(b: Bed, path: string): Promise<void> {
   await until('it to be cleared', () => cleared() > before);
 }
 
-test('a stray is stopped, a webhook set again, and all is well again; each told once, and counted', async (t) => {
-  const b = await bed(t);
+it('a stray is stopped, a webhook set again, and all is well again; each told once, and counted', async (b) => {
   b.env[CHAT] = '42';
   const stray = legacyPoller(b, 'production_polling_bot.py');
   await until('the stray', () => polledBy(b, 'production_polling_bot.py').length > 0, stray);
@@ -57,10 +56,9 @@ test('a stray is stopped, a webhook set again, and all is well again; each told 
   assert.match(run.stderr(), /^\[alert\] problems are told to chat 42$/m);
 });
 
-test('a rival that stays ends the run, and the chat is told before the process ends', async (t) => {
-  const b = await bed(t);
+it('a rival that stays ends the run, and the chat is told before the process ends', async (b) => {
   b.env[CHAT] = '42';
-  startRival(t, b, { pauseMs: 5 });
+  startRival(b.t, b, { pauseMs: 5 });
   const run = b.start(['--rival-after', '2s', '--on-rival', 'yield', '--', ...node('ends-on-409.mjs')]);
   await run.ends(75, 40_000);
   assert.equal(told(b).length, 1, told(b).join('\n--\n'));
@@ -70,8 +68,7 @@ test('a rival that stays ends the run, and the chat is told before the process e
   );
 });
 
-xtest('a stray that is brought back ends the run, and the chat is told', async (t) => {
-  const b = await bed(t);
+xit('a stray that is brought back ends the run, and the chat is told', async (b) => {
   b.env[CHAT] = '42';
   const secret = b.file('secret', b.token, 0o600);
   const respawner = join(import.meta.dirname, '../fixtures/respawner.py');
@@ -81,9 +78,8 @@ xtest('a stray that is brought back ends the run, and the chat is told', async (
   assert.match(told(b).at(-1) ?? '', /^stray that stays: [\s\S]*\(exit 75\)[\s\S]*next: singlepoll who/);
 });
 
-test('crash loop: with the last lines, the same exit code, to chat and URL; none with --no-alerts, in deploy mode, after a stop, within the cooldown', async (t) => {
-  const b = await bed(t);
-  const hook = await openHook(t);
+it('crash loop: with the last lines, the same exit code, to chat and URL; none with --no-alerts, in deploy mode, after a stop, within the cooldown', async (b) => {
+  const hook = await openHook(b.t);
   b.env[CHAT] = '42';
   const secrets = 'https://alice:pa55@'.slice(8);
   b.env.HOOK = `${hook.url.replace('//', `//${secrets}`)}/T0p1c`;
@@ -91,8 +87,7 @@ test('crash loop: with the last lines, the same exit code, to chat and URL; none
   await b.exits(3, ['start', '--no-alerts', ...crash]);
   await b.exits(3, ['start', ...crash], { env: { ...b.env, POLLING_ENABLED: '0' } });
   const stopped = await b.polling();
-  stopped.signal('SIGTERM');
-  await stopped.ends(0);
+  await stopped.stop();
   assert.deepEqual(told(b), []);
 
   for (const format of ['json', 'ntfy']) {
@@ -126,9 +121,8 @@ for (const [how, answer] of [
   ['hangs', () => null],
   ['knows no such hook', () => 404],
 ] as const)
-  xtest(`a server that ${how}: the worker is restarted at once, a stop is one, failures are counted`, async (t) => {
-    const b = await bed(t);
-    const { url } = await openHook(t, answer);
+  xit(`a server that ${how}: the worker is restarted at once, a stop is one, failures are counted`, async (b) => {
+    const { url } = await openHook(b.t, answer);
     const run = await b.polling(['--alert-url', `${url}/s3cret`]);
     await thieve(b, 'x');
     const gaveUp = how.startsWith('knows');
@@ -150,15 +144,13 @@ for (const [how, answer] of [
     );
     process.kill(status.worker?.pid ?? -1, 'SIGKILL');
     await until('the next worker to poll', () => new Set(polledBy(b, 'polite.mjs')).size > 1, run);
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
     assert.doesNotMatch(run.stderr(), /could not be delivered|s3cret/, 'the stop waits for nobody');
     assertNeverTwo(b);
   });
 
-xtest('at the end of a crash loop a server that hangs is waited for, with lock and worker gone', async (t) => {
-  const b = await bed(t);
-  const hook = await openHook(t, () => null);
+xit('at the end of a crash loop a server that hangs is waited for, with lock and worker gone', async (b) => {
+  const hook = await openHook(b.t, () => null);
   const run = b.start([...LOOP, '--alert-url', hook.url, '--', ...node('exits.mjs', '3')]);
   await run.waitFor('supervisor and worker have ended');
   const other = b.start(['--restart', 'never', '--', ...node('exits.mjs', '0')]);
@@ -168,8 +160,7 @@ xtest('at the end of a crash loop a server that hangs is waited for, with lock a
   assert.match(run.stderr(), /1 message could not be delivered before the end/);
 });
 
-xtest('a chat that may not be written to is given up, a flood waited for, without a restart of anything', async (t) => {
-  const b = await bed(t);
+xit('a chat that may not be written to is given up, a flood waited for, without a restart of anything', async (b) => {
   b.env[CHAT] = '42';
   b.sandbox.raw.fault({ kind: 'retry-after', method: 'sendMessage', retryAfter: 1 });
   b.sandbox.raw.fault({ kind: 'status', method: 'sendMessage', status: 403 });
@@ -186,8 +177,7 @@ xtest('a chat that may not be written to is given up, a flood waited for, withou
   assert.equal(status.worker?.spawns, 1);
 });
 
-test('the digest comes at its time in its zone, once', async (t) => {
-  const b = await bed(t);
+it('the digest comes at its time in its zone, once', async (b) => {
   b.env[CHAT] = '42';
   // 08:50 in Tokyo, and 09:00 once it polls. Only the wall clock: the program's timers run as ever.
   const clock = b.file('clock', '@2026-11-21 23:50:00');

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type * as Api from '../../src/api/index.ts';
-import { type Bed, bed, node, worker } from '../support/bed.ts';
+import { type Bed, node, worker } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -46,8 +46,7 @@ async function program(b: Bed, options: string, detached = false) {
   return { running, pid: Number(/^supervisor (\d+) /m.exec(running.stdout())?.[1]) };
 }
 
-test('start, status, restart, stop', async (t) => {
-  const b = await bed(t);
+it('start, status, restart, stop', async (b) => {
   const states: string[] = [];
   const log = `${b.dir}/log`;
   const run = await start(b, { onState: (state) => states.push(state), logFile: log, stopTimeout: '5s' });
@@ -80,8 +79,7 @@ test('start, status, restart, stop', async (t) => {
   assert.match(readFileSync(log, 'utf8'), /\[poll\] worker \d+ polls/);
 });
 
-test('a start that fails rejects as the command ends, and leaves nothing', async (t) => {
-  const b = await bed(t);
+it('a start that fails rejects as the command ends, and leaves nothing', async (b) => {
   const crash = { command: node('exits.mjs', '7'), restart: 'never', wait: true } as const;
   const errors = await Promise.all([
     failure(start(b, { command: [] }), 78, /command/),
@@ -96,8 +94,7 @@ test('a start that fails rejects as the command ends, and leaves nothing', async
   assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
 });
 
-xtest('whoever kills the program: supervisor and worker go with it, gracefully', async (t) => {
-  const b = await bed(t);
+xit('whoever kills the program: supervisor and worker go with it, gracefully', async (b) => {
   const { running, pid } = await program(b, '');
   running.signal('SIGKILL');
   await until('the supervisor to be gone', () => !alive(pid), running);
@@ -107,8 +104,7 @@ xtest('whoever kills the program: supervisor and worker go with it, gracefully',
 });
 
 for (const how of ['means both', 'twice kills'] as const)
-  xtest(`Ctrl-C ${how}: the worker has the time that it needs, unless it is asked again`, async (t) => {
-    const b = await bed(t);
+  xit(`Ctrl-C ${how}: the worker has the time that it needs, unless it is asked again`, async (b) => {
     // Takes 700 ms to end.
     const slow = `import { note, poll } from ${JSON.stringify(worker('poll.mjs'))};
 process.on('SIGTERM', () => setTimeout(() => { note({ ev: 'end' }); process.exit(0); }, 700));

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { TestContext } from 'node:test';
-import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
+import { type Bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
 import { problemOf } from '../support/gateway.ts';
 import { assertNeverTwo, assertNoToken, handled, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { leaseBed, stateIs } from '../support/lease-bed.ts';
 import { listen } from '../support/place.ts';
 import { alive } from '../support/proc.ts';
@@ -19,8 +19,7 @@ import { staysTrue, until } from '../support/wait.ts';
 const START = ['start', ...POLITE];
 const closed = async (b: Bed) => ({ ...b.env, TELEGRAM_API_ROOT: `http://127.0.0.1:${await freePort()}` });
 
-test('a refused token is 77 and names its source, a wrong root as well; out of reach is 69 after announced retries; nothing is touched', async (t) => {
-  const b = await bed(t);
+it('a refused token is 77 and names its source, a wrong root as well; out of reach is 69 after announced retries; nothing is touched', async (b) => {
   const stray = legacyPoller(b, 'poller.py');
   await until('the stray to poll', () => b.sandbox.polls().length > 0, stray);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
@@ -33,8 +32,7 @@ test('a refused token is 77 and names its source, a wrong root as well; out of r
   const away = b.start([], { env: await closed(b) });
   const ended = b.start([], { env: await closed(b) });
   await ended.waitFor(/retr|again/i);
-  ended.signal('SIGTERM');
-  await ended.ends(0);
+  await ended.stop();
   await away.ends(69, 150_000);
   assert.match(away.stderr(), /retr|again/i);
   assert.match(away.stderr(), /\d+ ?(ms|s|m)\b/, 'for a time that is announced');
@@ -44,8 +42,7 @@ test('a refused token is 77 and names its source, a wrong root as well; out of r
   assert.equal(polledBy(b, 'polite.mjs').length, 0);
 });
 
-xtest('trouble that passes is lived through: 502 pages, resets, 429, garbage, a getMe that hangs', async (t) => {
-  const b = await bed(t);
+xit('trouble that passes is lived through: 502 pages, resets, 429, garbage, a getMe that hangs', async (b) => {
   b.sandbox.raw.fault({ kind: 'html', method: 'getMe', status: 502, count: 1 });
   b.sandbox.raw.fault({ kind: 'reset', method: 'getMe', count: 1 });
   b.sandbox.raw.fault({ kind: 'retry-after', method: 'getMe', retryAfter: 1, count: 1 });
@@ -60,14 +57,13 @@ xtest('trouble that passes is lived through: 502 pages, resets, 429, garbage, a 
 const serve = async (t: TestContext, answer: http.RequestListener): Promise<string> =>
   `http://127.0.0.1:${await listen(t, http.createServer(answer))}`;
 
-xtest('an API that echoes the path, or says ok to everything with anything: no token shown, no bug of ours', async (t) => {
-  const b = await bed(t);
+xit('an API that echoes the path, or says ok to everything with anything: no token shown, no bug of ours', async (b) => {
   for (const [status, code] of [
     [404, 77],
     [401, 77],
     [400, 69],
   ] as const) {
-    const root = await serve(t, (request, response) => {
+    const root = await serve(b.t, (request, response) => {
       response.writeHead(status);
       const description = `no \x1b[31m such path: ${request.url}\nfake line`;
       response.end(JSON.stringify({ ok: false, error_code: status, description }));
@@ -81,12 +77,11 @@ xtest('an API that echoes the path, or says ok to everything with anything: no t
     }
   }
   for (const result of [undefined, { id: 1, username: 'red\x1b[31m\nline' }, 'yes']) {
-    const root = await serve(t, (_request, response) => response.end(JSON.stringify({ ok: true, result })));
+    const root = await serve(b.t, (_request, response) => response.end(JSON.stringify({ ok: true, result })));
     const env = { ...b.env, TELEGRAM_API_ROOT: root };
     const run = b.start([], { env });
     await run.waitFor(/an answer that is none to getMe; trying again/);
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
     await b.exits(3, 'status', { env });
   }
 });
@@ -98,9 +93,8 @@ for (const [args, rounds] of [
   [[], 4],
   [['--no-gateway'], 1],
 ] as [string[], number][])
-  test(`an outage is no crash loop: a worker that ends where getMe fails waits for the Bot API, and is back ${args.join('')}`, async (t) => {
-    const b = await bed(t);
-    const network = await openNetwork(t, b.sandbox.port);
+  it(`an outage is no crash loop: a worker that ends where getMe fails waits for the Bot API, and is back ${args.join('')}`, async (b) => {
+    const network = await openNetwork(b.t, b.sandbox.port);
     b.env.TELEGRAM_API_ROOT = network.root;
     // Three rounds would be a crash loop, and the back-off a minute.
     const limits = ['--max-restarts', '2/5m', '--backoff', '600s,900s'];
@@ -140,8 +134,7 @@ for (const [args, rounds] of [
     await network.down();
     process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
     await until('the wait', () => waits(run.stderr()) > rounds, { ms: 30_000, seen: run.seen });
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
   });
 
 /** An API whose getWebhookInfo answers, with a webhook set, when the test says so. */
@@ -160,9 +153,8 @@ async function slowWebhook(t: TestContext, b: Bed) {
   };
 }
 
-xtest('a question that nobody asks any more does nothing: Ctrl-C, or the lease lost, while the webhook is looked at', async (t) => {
-  const b = await bed(t);
-  const slow = await slowWebhook(t, b);
+xit('a question that nobody asks any more does nothing: Ctrl-C, or the lease lost, while the webhook is looked at', async (b) => {
+  const slow = await slowWebhook(b.t, b);
   const run = b.start('--drop-pending');
   await until('the look at the webhook', slow.asked, { ms: 20_000, seen: run.seen });
   run.signal('SIGINT');
@@ -172,9 +164,9 @@ xtest('a question that nobody asks any more does nothing: Ctrl-C, or the lease l
   assert.deepEqual([starts(b.journal()).length, slow.deleted()], [0, 0]);
 
   const engine = await openEngine('redis');
-  t.after(() => engine.close());
-  const two = await leaseBed(t, engine);
-  const later = await slowWebhook(t, two);
+  b.t.after(() => engine.close());
+  const two = await leaseBed(b.t, engine);
+  const later = await slowWebhook(b.t, two);
   await two.vacate();
   const holder = two.start([...two.fast, '--drop-pending', ...POLITE]);
   await until('the look at the webhook', later.asked, { ms: 20_000, seen: holder.seen });
@@ -185,8 +177,7 @@ xtest('a question that nobody asks any more does nothing: Ctrl-C, or the lease l
   assert.equal(starts(two.journal()).length, 0);
 });
 
-test('webhook: --keep-webhook refuses with 78 where one is set, names the host, leaves it, and starts where none is', async (t) => {
-  const b = await bed(t);
+it('webhook: --keep-webhook refuses with 78 where one is set, names the host, leaves it, and starts where none is', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   const { stderr } = await b.exits(78, ['start', '--keep-webhook', ...POLITE]);
   assert.match(stderr, /hooks\.example\.com/);
@@ -198,8 +189,7 @@ test('webhook: --keep-webhook refuses with 78 where one is set, names the host, 
 });
 
 for (const set of [true, false])
-  test(`webhook ${set ? 'set' : 'not set'}: what waits is dropped with --drop-pending, and only then`, async (t) => {
-    const b = await bed(t);
+  it(`webhook ${set ? 'set' : 'not set'}: what waits is dropped with --drop-pending, and only then`, async (b) => {
     if (set) await b.sandbox.setWebhook('https://hooks.example.com/a');
     const ids = Array.from({ length: 120 }, (_, index) => b.sandbox.text(`m${index}`));
     const run = await b.polling();
@@ -213,8 +203,7 @@ for (const set of [true, false])
     assert.equal(handled(b.journal()).has(old), false, 'the old one was dropped');
   });
 
-xtest('webhook: without the gateway one that ends the worker is cleared before the next spawn; a failing deleteWebhook is repeated', async (t) => {
-  const b = await bed(t);
+xit('webhook: without the gateway one that ends the worker is cleared before the next spawn; a failing deleteWebhook is repeated', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   b.sandbox.raw.fault({ kind: 'html', method: 'deleteWebhook', status: 502, count: 2 });
   b.sandbox.raw.fault({ kind: 'retry-after', method: 'getWebhookInfo', retryAfter: 1, count: 1 });

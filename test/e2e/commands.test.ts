@@ -5,18 +5,17 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
+import { type Bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { COMMAND, PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { until } from '../support/wait.ts';
 
 function without(b: Bed, ...names: string[]): Record<string, string> {
   return Object.fromEntries(Object.entries(b.env).filter(([name]) => !names.includes(name)));
 }
 
-test('usage: unknown options and commands are 64, mistakes of every place are told at once, with what may have been meant', async (t) => {
-  const b = await bed(t);
+it('usage: unknown options and commands are 64, mistakes of every place are told at once, with what may have been meant', async (b) => {
   b.file('keys.toml', 'stopTimout = 3\n');
   const toml = 'start -c keys.toml --on-rival yeld -- true';
   const rows: [string, number, RegExp[]][] = [
@@ -43,8 +42,7 @@ test('usage: unknown options and commands are 64, mistakes of every place are to
   assert.equal(b.sandbox.requests().length, 0);
 });
 
-test('help and version are answers: each command with its options, defaults and two examples', async (t) => {
-  const b = await bed(t);
+it('help and version are answers: each command with its options, defaults and two examples', async (b) => {
   const { stdout } = await b.exits(0, '--help');
   const names = [...stdout.matchAll(/^ {2}([a-z]+) (?:\[|<| {2})/gm)].map(([, name]) => name ?? '');
   for (const name of ['start', 'stop', 'restart', 'reset', 'status', 'who', 'logs', 'ping', 'sandbox'])
@@ -57,8 +55,7 @@ test('help and version are answers: each command with its options, defaults and 
   assert.match((await b.exits(0, '--version')).stdout, /^\d+\.\d+\.\d+/);
 });
 
-test('the token: its source is named in the first line; two bots, none and malformed ones are 78, never shown', async (t) => {
-  const b = await bed(t);
+it('the token: its source is named in the first line; two bots, none and malformed ones are 78, never shown', async (b) => {
   const env = without(b, 'TELEGRAM_BOT_TOKEN');
   const other = randomToken();
   b.file('my.env', `# settings\nexport OTHER=1\nTELEGRAM_TOKEN="${b.token}"\n`);
@@ -84,8 +81,7 @@ test('the token: its source is named in the first line; two bots, none and malfo
   assertNoToken(run.stderr() + run.stdout(), b.token);
 });
 
-test('the env file is given to the worker too, the environment wins; the twin beats the config file, the flag beats the twin', async (t) => {
-  const b = await bed(t);
+it('the env file is given to the worker too, the environment wins; the twin beats the config file, the flag beats the twin', async (b) => {
   b.file('.env', 'FROM_FILE=yes\nBOTH=file\nQUOTED="a b # c"\n');
   const run = b.start(['--', ...node('prints-env.mjs')], { env: { ...b.env, BOTH: 'environment' } });
   await run.waitFor('ENV ');
@@ -106,8 +102,7 @@ test('the env file is given to the worker too, the environment wins; the twin be
   await b.exits(6, 'start --restart never');
 });
 
-test('restart reads env file and TOML again and says what changed; --same-env and a mistake leave the run as it is; a rotated token is taken over with its lock', async (t) => {
-  const b = await bed(t);
+it('restart reads env file and TOML again and says what changed; --same-env and a mistake leave the run as it is; a rotated token is taken over with its lock', async (b) => {
   const { TELEGRAM_BOT_TOKEN: token = '', ...env } = b.env;
   const files = (variables: string, more: string, by = token) => {
     b.file('.env', `TELEGRAM_BOT_TOKEN=${by}\n${variables}`);
@@ -177,8 +172,7 @@ test('restart reads env file and TOML again and says what changed; --same-env an
   assertNeverTwo(b);
 });
 
-xtest('a reader that has gone, as with `| true`, changes no exit code; what is thrown past every catch is told masked, with 70', async (t) => {
-  const b = await bed(t);
+xit('a reader that has gone, as with `| true`, changes no exit code; what is thrown past every catch is told masked, with 70', async (b) => {
   for (const [words, code] of [
     ['status --json', 3],
     ['who', 0],
@@ -199,8 +193,7 @@ xtest('a reader that has gone, as with `| true`, changes no exit code; what is t
   }
 });
 
-test('config: every setting with its value and its place, secrets masked; a relative SINGLEPOLL_DIR is refused', async (t) => {
-  const b = await bed(t);
+it('config: every setting with its value and its place, secrets masked; a relative SINGLEPOLL_DIR is refused', async (b) => {
   b.file('singlepoll.toml', 'stopTimeout = "3s"\ncommand = ["node", "bot.js"]\n');
   const words = 'config --no-gateway --stray a --stray=b --alert-url https://hooks.slack.com/services/geheim';
   const { stdout } = await b.exits(0, `${words} --json`);
@@ -229,8 +222,7 @@ test('config: every setting with its value and its place, secrets masked; a rela
   }
 });
 
-test('ping: sends to the admin chat, prints the message id and the round trip', async (t) => {
-  const b = await bed(t);
+it('ping: sends to the admin chat, prints the message id and the round trip', async (b) => {
   for (const [name, args, text] of [
     ['ASSISTANT_ADMIN_TELEGRAM_ID', ['ping'], '/ping'],
     ['TELEGRAM_ADMIN_CHAT_ID', ['ping', 'hello you'], 'hello you'],
@@ -244,8 +236,7 @@ test('ping: sends to the admin chat, prints the message id and the round trip', 
   assert.match((await b.exits(78, 'ping')).stderr, /ASSISTANT_ADMIN_TELEGRAM_ID/);
 });
 
-test('sandbox: prints its root and a token, takes updates by lines, ends at SIGTERM', async (t) => {
-  const b = await bed(t);
+it('sandbox: prints its root and a token, takes updates by lines, ends at SIGTERM', async (b) => {
   const options = { cwd: b.project, env: b.env };
   const child = spawn(process.execPath, [PROGRAM, 'sandbox', '--port', '0'], options);
   b.own(child.pid ?? -1);
@@ -266,8 +257,7 @@ test('sandbox: prints its root and a token, takes updates by lines, ends at SIGT
   assert.deepEqual(await once(child, 'exit'), [0, null]);
 });
 
-test('start --sandbox: no token, no network, no command: the steps, updates, heartbeats; a command talks to the sandbox', async (t) => {
-  const b = await bed(t);
+it('start --sandbox: no token, no network, no command: the steps, updates, heartbeats; a command talks to the sandbox', async (b) => {
   const env = without(b, 'TELEGRAM_BOT_TOKEN', 'TELEGRAM_API_ROOT');
   const run = b.cli('start --sandbox --heartbeat 500ms', { env });
   const beats = () => run.stderr().split('[hb] alive offset=').length > 3;
@@ -281,10 +271,8 @@ test('start --sandbox: no token, no network, no command: the steps, updates, hea
   const shows = b.start(['--sandbox', '--', ...node('prints-env.mjs')], { env: { ...env, BOT_TOKEN: real } });
   await shows.waitFor(/ENV .*"BOT_TOKEN":"/);
   assertNoToken(shows.stdout(), real);
-  shows.signal('SIGTERM');
-  await shows.ends(0);
+  await shows.stop();
   const own = b.start(['--sandbox', ...POLITE], { env });
   await until('updates that waited there', () => b.journal().some((entry) => entry.ev === 'update'), own);
-  own.signal('SIGTERM');
-  await own.ends(0);
+  await own.stop();
 });

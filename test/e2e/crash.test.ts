@@ -4,11 +4,11 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
-import { bed, node, POLITE, PYTHON } from '../support/bed.ts';
+import { node, POLITE, PYTHON } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { openHook } from '../support/hook.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { pollerSequence } from '../support/sandbox.ts';
 import { polledBy } from '../support/strays.ts';
@@ -25,8 +25,7 @@ const exiting = (policy: string, ...args: string[]) => [
 ];
 const loop = (times: number, ...args: string[]) => exiting(`--max-restarts ${times}/1m`, ...args);
 
-test('crash loop: gives up after --max-restarts with the code of the worker and its last 20 lines', async (t) => {
-  const b = await bed(t);
+it('crash loop: gives up after --max-restarts with the code of the worker and its last 20 lines', async (b) => {
   const { stderr } = await b.exits(3, loop(3, '3', '30'));
   assert.equal(starts(b.journal()).length, 4, 'the first and three restarts');
   assert.match(stderr, /crash/i);
@@ -36,8 +35,7 @@ test('crash loop: gives up after --max-restarts with the code of the worker and 
   assertNeverTwo(b);
 });
 
-xtest('crash loop: a worker that dies of a signal gives 128 and its number; code 0 is one, too, and the end is 69', async (t) => {
-  const b = await bed(t);
+xit('crash loop: a worker that dies of a signal gives 128 and its number; code 0 is one, too, and the end is 69', async (b) => {
   for (const [signal, code] of [
     ['SIGKILL', 137],
     ['SIGSEGV', 139],
@@ -57,8 +55,7 @@ xtest('crash loop: a worker that dies of a signal gives 128 and its number; code
   assert.equal(questions?.length, 1, stderr);
 });
 
-test('--restart: always by default, also after exit 0; never passes on the code; on-failure ends at 0 and restarts at 1', async (t) => {
-  const b = await bed(t);
+it('--restart: always by default, also after exit 0; never passes on the code; on-failure ends at 0 and restarts at 1', async (b) => {
   const run = b.start([...FAST, '--', ...node('polls-then-exits.mjs', '50', '0')]);
   await until('three lives', () => starts(b.journal()).length >= 3, run);
   await b.exits(0, 'stop');
@@ -71,8 +68,7 @@ test('--restart: always by default, also after exit 0; never passes on the code;
   assert.equal(starts(b.journal()).length - before, 3);
 });
 
-xtest('status tells why the last supervisor ended, until one is stopped as asked', async (t) => {
-  const b = await bed(t);
+xit('status tells why the last supervisor ended, until one is stopped as asked', async (b) => {
   for (const [its, code] of [
     ['3', 3],
     ['0', 69],
@@ -90,8 +86,7 @@ xtest('status tells why the last supervisor ended, until one is stopped as asked
   assert.ok((await b.status()).problems.every((it) => it.code !== 'ended'));
 });
 
-test('backoff: the first exit is answered at once, then waits double up to the maximum; status counts and is degraded', async (t) => {
-  const b = await bed(t);
+it('backoff: the first exit is answered at once, then waits double up to the maximum; status counts and is degraded', async (b) => {
   await b.exits(1, [
     'start',
     '--backoff',
@@ -114,12 +109,10 @@ test('backoff: the first exit is answered at once, then waits double up to the m
   const status = JSON.parse((await b.exits(1, 'status --json')).stdout);
   assert.deepEqual([status.state, status.worker.lastExit.code], ['backoff', 4]);
   assert.ok(status.worker.restarts >= 1 && status.problems.length > 0);
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
 });
 
-test('commands that cannot run: missing, not executable, a folder, an empty word', async (t) => {
-  const b = await bed(t);
+it('commands that cannot run: missing, not executable, a folder, an empty word', async (b) => {
   const plain = b.file('plain.txt', 'no program\n', 0o644);
   const folder = join(b.dir, 'folder');
   mkdirSync(folder);
@@ -144,8 +137,7 @@ test('commands that cannot run: missing, not executable, a folder, an empty word
   }
 });
 
-xtest('a command that is not what was meant: the one that was can be typed as it is shown', async (t) => {
-  const b = await bed(t);
+xit('a command that is not what was meant: the one that was can be typed as it is shown', async (b) => {
   b.file('script.py', '#!/usr/bin/env python3\n', 0o644);
   b.file('plain.js', '', 0o644);
   for (const [command, ...arrows] of [
@@ -163,8 +155,7 @@ xtest('a command that is not what was meant: the one that was can be typed as it
   }
 });
 
-test('a worker that goes to the background, or whose port is taken: why, and by whom, once, before the next restarts', async (t) => {
-  const b = await bed(t);
+it('a worker that goes to the background, or whose port is taken: why, and by whom, once, before the next restarts', async (b) => {
   const background = b.file('background.sh', `nohup ${POLITE.slice(1).join(' ')} > /dev/null &\n`);
   const { stderr } = await b.exits(69, [
     'start',
@@ -182,7 +173,7 @@ test('a worker that goes to the background, or whose port is taken: why, and by 
   );
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
-  t.after(() => taken.close());
+  b.t.after(() => taken.close());
   const { port } = taken.address() as AddressInfo;
   const listens = b.file(
     'listens.mjs',
@@ -190,13 +181,11 @@ test('a worker that goes to the background, or whose port is taken: why, and by 
   );
   const run = b.start(['--backoff', '5s,5s', '--', process.execPath, listens]);
   await run.waitFor(`port ${port} is taken by pid ${process.pid} (`);
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
   assert.equal(run.stderr().split('is taken by').length, 2);
 });
 
-test('--max-memory: a worker that outgrows it with its children is replaced, which is no crash; status has CPU and memory', async (t) => {
-  const b = await bed(t);
+it('--max-memory: a worker that outgrows it with its children is replaced, which is no crash; status has CPU and memory', async (b) => {
   const leak = `const all = []; setInterval(() => all.push(Buffer.alloc(8e6, 1)), 50); setTimeout(() => {}, 1e6);`;
   const grows = [
     '--',
@@ -223,8 +212,7 @@ test('--max-memory: a worker that outgrows it with its children is replaced, whi
   assertNeverTwo(b);
 });
 
-xtest('stdin: the worker’s is empty, and who asks for input is told so; --stdin passes ours on, and not with -d or install', async (t) => {
-  const b = await bed(t);
+xit('stdin: the worker’s is empty, and who asks for input is told so; --stdin passes ours on, and not with -d or install', async (b) => {
   const typed = async (words: string) => {
     const line = `echo 4711 | '${process.execPath}' -- '${PROGRAM}' start --restart never ${words}`;
     await b.spawn('/bin/sh', ['-c', line], { env: b.env }).exit(30_000);
@@ -248,8 +236,7 @@ xtest('stdin: the worker’s is empty, and who asks for input is told so; --stdi
   );
 });
 
-xtest('a worker that forks and leaves: its daemon never polls beside the next worker', async (t) => {
-  const b = await bed(t);
+xit('a worker that forks and leaves: its daemon never polls beside the next worker', async (b) => {
   const run = b.start([...FAST, '--max-restarts', '3/1m', '--', ...node('forks-and-leaves.mjs')]);
   await run.exit();
   // Most are stopped before their first instruction. One may still be about to end when the next worker begins.
@@ -258,9 +245,8 @@ xtest('a worker that forks and leaves: its daemon never polls beside the next wo
   await until('the last daemon to be gone as well', () => !polledBy(b, 'polite.mjs').some(alive));
 });
 
-xtest('a bug: 70, the worker is gone, and nobody follows it while the end is told', async (t) => {
-  const b = await bed(t);
-  const hook = await openHook(t, () => null);
+xit('a bug: 70, the worker is gone, and nobody follows it while the end is told', async (b) => {
+  const hook = await openHook(b.t, () => null);
   const bug = 'for (const it of [1, 2]) Promise.reject(new Error("boom " + it));';
   const boom = `const { existsSync } = require('node:fs');
 const timer = setInterval(() => { if (existsSync('boom')) { clearInterval(timer); ${bug} } }, 20).unref();`;

@@ -1,8 +1,8 @@
 // Deploy mode: POLLING_ENABLED other than exactly `1`. The worker runs supervised, nobody polls, nothing is touched.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { type Bed, bed, node } from '../support/bed.ts';
+import { type Bed, node } from '../support/bed.ts';
 import { starts } from '../support/judge.ts';
+import { it } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
@@ -11,8 +11,7 @@ import { until } from '../support/wait.ts';
 const INIT = '[INIT] Polling disabled by env (POLLING_ENABLED!=1)';
 const off = (b: Bed, value = '0') => ({ env: { ...b.env, POLLING_ENABLED: value } });
 
-test('any value but exactly 1: the worker is told 0, Telegram is asked nothing, webhook and strays stay; a crash loop is one', async (t) => {
-  const b = await bed(t);
+it('any value but exactly 1: the worker is told 0, Telegram is asked nothing, webhook and strays stay; a crash loop is one', async (b) => {
   const stray = legacyPoller(b, 'poller.py');
   await until('the stray to poll', () => polledBy(b, 'poller.py').length > 0);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
@@ -25,8 +24,7 @@ test('any value but exactly 1: the worker is told 0, Telegram is asked nothing, 
     const { env } = JSON.parse(run.stdout().split('ENV ')[1]?.split('\n')[0] ?? '');
     assert.equal(env.POLLING_ENABLED, '0', 'the worker is told so plainly');
     if (value === 'true') assert.match(run.stderr(), /true[\s\S]*only.*1|only.*1[\s\S]*true/i);
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
   }
   const crash = ['--max-restarts', '2/1m', '--backoff', '10ms,20ms', '--', ...node('exits.mjs', '5')];
   await b.exits(5, ['start', ...crash], off(b));
@@ -36,8 +34,7 @@ test('any value but exactly 1: the worker is told 0, Telegram is asked nothing, 
   assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a');
 });
 
-test('needs no token, takes the setting from the env file too; status says disabled and healthy, exit 0', async (t) => {
-  const b = await bed(t);
+it('needs no token, takes the setting from the env file too; status says disabled and healthy, exit 0', async (b) => {
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
   b.file('.env', 'POLLING_ENABLED=0\n');
   const run = b.start([], { env });
@@ -54,8 +51,7 @@ test('needs no token, takes the setting from the env file too; status says disab
   await run.ends(0);
 });
 
-test('needs no lock: beside a polling supervisor of the same bot, and twice; nobody takes its worker for a stray', async (t) => {
-  const b = await bed(t);
+it('needs no lock: beside a polling supervisor of the same bot, and twice; nobody takes its worker for a stray', async (b) => {
   const first = b.start(['--', ...node('prints-env.mjs')], off(b));
   await first.waitFor('ENV ');
   const { pid } = JSON.parse(first.stdout().split('ENV ')[1]?.split('\n')[0] ?? '');
@@ -67,7 +63,6 @@ test('needs no lock: beside a polling supervisor of the same bot, and twice; nob
   assert.ok(alive(pid), first.seen());
   for (const it of [polling, first, second]) {
     assert.equal(it.ended(), null);
-    it.signal('SIGTERM');
-    await it.ends(0);
+    await it.stop();
   }
 });

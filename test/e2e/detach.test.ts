@@ -8,7 +8,7 @@ import { allGone, bed, node, PYTHON } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { detach, leftovers, logFile, logText, nowhere } from '../support/detach-bed.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit, xtest } from '../support/kinds.ts';
 import { alive, readProc } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
 import { polledBy } from '../support/strays.ts';
@@ -16,8 +16,7 @@ import { until } from '../support/wait.ts';
 
 const LINE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:out|err|singlepoll) /;
 
-test('returns 0 once the worker has polled; a session of its own; a log without tokens; a second one yields', async (t) => {
-  const b = await bed(t);
+it('returns 0 once the worker has polled; a session of its own; a log without tokens; a second one yields', async (b) => {
   const speaks = `console.log('out', process.env.TELEGRAM_BOT_TOKEN); console.error('err', process.env.TELEGRAM_BOT_TOKEN);
 process.stderr.write('no end'); await import(${JSON.stringify(node('polite.mjs')[1])});`;
   const { finished, pid } = await detach(b, ['--', process.execPath, b.file('speaks.mjs', speaks)]);
@@ -47,8 +46,7 @@ process.stderr.write('no end'); await import(${JSON.stringify(node('polite.mjs')
   assertNoToken(finished.text + text, b.token);
 });
 
-test('the terminal that started it is closed: it goes on; SIGHUP is a restart; kill -9 takes the worker along', async (t) => {
-  const b = await bed(t);
+it('the terminal that started it is closed: it goes on; SIGHUP is a restart; kill -9 takes the worker along', async (b) => {
   const hangup = join(b.dir, 'hangup');
   const start = [process.execPath, PROGRAM, 'start', '-d', '--', ...node('polite.mjs')].join(' ');
   const pty = [join(import.meta.dirname, '../fixtures/in-pty.py'), '--hangup-file', hangup, 'sh', '-c'];
@@ -82,8 +80,7 @@ test('the terminal that started it is closed: it goes on; SIGHUP is a restart; k
   assert.equal(logText(b).match(/\[lock\] taken/g)?.length, 2, 'the next start goes on with the log');
 });
 
-test('what does not start ends with its code, its last lines and its reason, and leaves nothing', async (t) => {
-  const b = await bed(t);
+it('what does not start ends with its code, its last lines and its reason, and leaves nothing', async (b) => {
   const wrong = { ...b.env, TELEGRAM_BOT_TOKEN: b.token.replace(/.$/, (last) => (last === 'x' ? 'y' : 'x')) };
   const fails = ['--', 'sh', '-c', 'echo ImportError: no bot; exit 7'];
   const loop = ['--max-restarts', '1/1m', '--backoff', '10ms,20ms'];
@@ -109,8 +106,7 @@ test('what does not start ends with its code, its last lines and its reason, and
   }
 });
 
-xtest('a signal before it is ready leaves nothing half started', async (t) => {
-  const b = await bed(t);
+xit('a signal before it is ready leaves nothing half started', async (b) => {
   for (const [name, code] of [
     ['SIGINT', 130],
     ['SIGTERM', 143],
@@ -147,8 +143,7 @@ for (;;) await fetch(root + '/bot' + process.env.TELEGRAM_BOT_TOKEN + '/getUpdat
     },
   );
 
-xtest('reset starts it detached again, from any folder; --wait returns once it stands by, and takes over', async (t) => {
-  const b = await bed(t);
+xit('reset starts it detached again, from any folder; --wait returns once it stands by, and takes over', async (b) => {
   const first = await detach(b, ['--log-file', 'my.log', '--', ...node('polite.mjs')]);
   assert.match((await b.exits(0, 'reset', { cwd: b.dir })).stdout, /polls: supervisor \d+/);
   assert.ok(!alive(first.pid));
@@ -169,8 +164,7 @@ xtest('reset starts it detached again, from any folder; --wait returns once it s
   assertNeverTwo(b);
 });
 
-xtest('deploy mode returns once the worker runs; two without a token keep their logs apart', async (t) => {
-  const b = await bed(t);
+xit('deploy mode returns once the worker runs; two without a token keep their logs apart', async (b) => {
   const { env } = nowhere(b);
   const deploy = { ...env, POLLING_ENABLED: '0' };
   const other = join(b.dir, 'other');
@@ -186,8 +180,7 @@ xtest('deploy mode returns once the worker runs; two without a token keep their 
   await b.exits(1, 'start -d --restart never -- false', wrong);
 });
 
-test('which bot: the only one that runs, from any folder', async (t) => {
-  const b = await bed(t);
+it('which bot: the only one that runs, from any folder', async (b) => {
   const { pid } = await detach(b, ['--', ...node('polite.mjs')]);
   const away = nowhere(b);
   const worker = (await b.status()).worker?.pid;

@@ -4,9 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { type Bed, bed, randomToken } from '../support/bed.ts';
+import { type Bed, randomToken } from '../support/bed.ts';
 import { assertNoControls, assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { carried, writeProject } from '../support/project.ts';
 
@@ -40,8 +40,7 @@ function git(b: Bed, ...args: string[]): void {
   execFileSync('git', [...who, ...args], { cwd: b.project, stdio: 'pipe' });
 }
 
-test('a healthy project and one that is not: 0 and 1 with each place, no token, nothing written; as text with reason and cure', async (t) => {
-  const b = await bed(t);
+it('a healthy project and one that is not: 0 and 1 with each place, no token, nothing written; as text with reason and cure', async (b) => {
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
   for (const project of ['monorepo', 'ptb-two-envs'].map(carried)) {
     const folder = join(b.dir, 'carried', project.name);
@@ -67,8 +66,7 @@ test('a healthy project and one that is not: 0 and 1 with each place, no token, 
   assert.equal(b.sandbox.methods().length, 0, 'no method of the bot was called');
 });
 
-test('what loads no hook: a note with the one thing to do, unless that is done', async (t) => {
-  const b = await bed(t);
+it('what loads no hook: a note with the one thing to do, unless that is done', async (b) => {
   const rows: Record<string, string>[] = [
     { 'main.go': 'package main\nimport tele "gopkg.in/telebot.v3"\n' },
     {
@@ -90,8 +88,7 @@ test('what loads no hook: a note with the one thing to do, unless that is done',
   }
 });
 
-test('bad input: 64 and 78; what start would refuse is a finding: two bots, a broken singlepoll.toml', async (t) => {
-  const b = await bed(t);
+it('bad input: 64 and 78; what start would refuse is a finding: two bots, a broken singlepoll.toml', async (b) => {
   b.file('a-file', 'x');
   await b.exits(64, 'doctor --wrong');
   await b.exits(64, 'doctor a b');
@@ -107,8 +104,7 @@ test('bad input: 64 and 78; what start would refuse is a finding: two bots, a br
   assert.match((await doctor(b, ['--offline'])).doc.findings[0]!.why, /stopTimeout/);
 });
 
-test('git: a token that was committed and removed is found; a revoked one of the present bot, and another repository, are not', async (t) => {
-  const b = await bed(t);
+it('git: a token that was committed and removed is found; a revoked one of the present bot, and another repository, are not', async (b) => {
   const [leaked, revoked] = [randomToken(), randomToken(b.botId)];
   git(b, 'init', '-q');
   b.file('settings.py', `# settings\nTOKEN = "${leaked}"\nOLD = "${revoked}"\n`);
@@ -125,8 +121,7 @@ test('git: a token that was committed and removed is found; a revoked one of the
   assert.equal((await doctor(b, ['--offline', 'inner'])).code, 0);
 });
 
-xtest('git: a repository that names programs of its own runs none of them', async (t) => {
-  const b = await bed(t);
+xit('git: a repository that names programs of its own runs none of them', async (b) => {
   const mark = join(b.dir, 'ran');
   git(b, 'init', '-q');
   b.file('.gitattributes', '* diff=evil\n');
@@ -139,8 +134,7 @@ xtest('git: a repository that names programs of its own runs none of them', asyn
   assert.ok(!existsSync(mark));
 });
 
-xtest('the machine: an open .env, a state folder open to others; the network: out of reach, an unknown name, a wrong clock', async (t) => {
-  const b = await bed(t);
+xit('the machine: an open .env, a state folder open to others; the network: out of reach, an unknown name, a wrong clock', async (b) => {
   b.file('.env', `BOT_TOKEN=${b.token}\n`, 0o644);
   chmodSync(b.stateDir, 0o777);
   const { code, doc } = await doctor(b, ['--offline']);
@@ -162,15 +156,14 @@ xtest('the machine: an open .env, a state folder open to others; the network: ou
     response.setHeader('date', new Date(Date.now() - 120_000).toUTCString());
     response.writeHead(302).end();
   });
-  const root = `http://127.0.0.1:${await listen(t, server)}`;
+  const root = `http://127.0.0.1:${await listen(b.t, server)}`;
   const wrong = await at(root);
   assert.deepEqual(rules(wrong), ['clock']);
   assert.match(check(wrong, 'clock')!.message, /1(19|2\d) s ahead/);
   assert.match(check(await at(`${root}/hang`), 'api-root')!.message, /no answer within 5 s/);
 });
 
-xtest('bounded: symlink loops, FIFOs, big files, node_modules, deep folders, names that steer the terminal', async (t) => {
-  const b = await bed(t);
+xit('bounded: symlink loops, FIFOs, big files, node_modules, deep folders, names that steer the terminal', async (b) => {
   symlinkSync('.', join(b.project, 'loop'));
   symlinkSync('self.py', join(b.project, 'self.py'));
   execFileSync('mkfifo', [join(b.project, 'fifo.py')]);

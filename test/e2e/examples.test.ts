@@ -10,9 +10,10 @@ import { loadConfig } from '../../src/config/load.ts';
 import { addOptions, readFlags } from '../../src/config/options.ts';
 import { studyProject } from '../../src/doctor/processes.ts';
 import { findCauses } from '../../src/doctor/rules.ts';
-import { bed, node, randomToken } from '../support/bed.ts';
+import { node, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { openFakeKubernetes } from '../support/fake-kubernetes.ts';
+import { it } from '../support/kinds.ts';
 import { storeOf, watching, write } from '../support/lease-bench.ts';
 import { alive } from '../support/proc.ts';
 import { projectOf } from '../support/project.ts';
@@ -164,8 +165,7 @@ test('the Role allows what a lease asks of Kubernetes, and nothing more', async 
   assert.equal(ofKind('ServiceAccount').metadata.name, pod.serviceAccountName);
 });
 
-test('the entry point of the image: it polls, is healthy, stops in time; beside another poller tini says 0', async (t) => {
-  const b = await bed(t);
+it('the entry point of the image: it polls, is healthy, stops in time; beside another poller tini says 0', async (b) => {
   symlinkSync(PROGRAM, join(b.dir, 'singlepoll'));
   chmodSync(PROGRAM, 0o755);
   const port = String(await freePort());
@@ -179,8 +179,7 @@ test('the entry point of the image: it polls, is healthy, stops in time; beside 
   const second = b.spawn(tini, args, { env: { ...env, SINGLEPOLL_HTTP: String(await freePort()) } });
   assert.equal((await second.exit()).code, 0, second.seen());
   assert.match(second.stderr(), /another supervisor|holds the lock|already/i);
-  run.signal('SIGTERM');
-  assert.equal((await run.exit()).code, 0, run.seen());
+  await run.stop();
   assert.equal(spawnSync(program, check, { env }).status, 1);
   await until('the worker to be gone', () => b.journal().every(({ pid }) => !alive(pid)));
 });

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
-import { test } from 'node:test';
-import { bed, PYTHON } from '../support/bed.ts';
+import { PYTHON } from '../support/bed.ts';
+import { it } from '../support/kinds.ts';
 import { until } from '../support/wait.ts';
 
 /** Whatever differs from run to run becomes what the README shows; then the lines that tell the story. */
@@ -41,8 +41,7 @@ function assertInReadme(name: string, lines: readonly string[]): void {
   else assert.equal(block.exec(readme)?.[2], lines.join('\n'), 'npm run docs -- first-minute');
 }
 
-test('a bot as it is, beside an old one that polls', async (t) => {
-  const b = await bed(t);
+it('a bot as it is, beside an old one that polls', async (b) => {
   b.file('.env', `TELEGRAM_BOT_TOKEN=${b.token}\n`);
   delete b.env.TELEGRAM_BOT_TOKEN;
   const bot = (name: string) => readFileSync(`test/fixtures/${name}`, 'utf8');
@@ -67,8 +66,7 @@ test('a bot as it is, beside an old one that polls', async (t) => {
   assertInReadme('own bot', shown(stderr, b.project, b.botId, story));
 });
 
-test('start --sandbox: a bot in trouble', async (t) => {
-  const b = await bed(t);
+it('start --sandbox: a bot in trouble', async (b) => {
   const run = b.cli('start --sandbox', { env: { ...b.env, TELEGRAM_BOT_TOKEN: '', TELEGRAM_API_ROOT: '' } });
   // The waiting updates answer the first question at once, so as a rule the worker's own polls prove the stray.
   const isOver = () => ['[stray] gone', '[poll] worker'].every((it) => run.stderr().includes(it));

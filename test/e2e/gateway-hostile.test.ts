@@ -1,9 +1,9 @@
 // Local callers of the gateway that are not the bot it was made for: what may not pass is turned down, strangers do not poll, and
 // whatever way a worker asks, the API sees one poll at a time. How single requests are read: unit/gateway-request.test.ts.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { bed, PYTHON, worker } from '../support/bed.ts';
+import { PYTHON, worker } from '../support/bed.ts';
 import { assertOnePoll } from '../support/gateway.ts';
+import { it } from '../support/kinds.ts';
 import { listenersAt } from '../support/proc.ts';
 import { relay } from '../support/relay.ts';
 import { until } from '../support/wait.ts';
@@ -16,8 +16,7 @@ const typed = (type: string, ...more: [string, string][]) => [['Content-Type', t
 const multipart = (name: string, value: string) =>
   `--bb\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n--bb--\r\n`;
 
-test('getUpdates in every way that bots ask it takes its turn; one that can not be read is refused', async (t) => {
-  const b = await bed(t);
+it('getUpdates in every way that bots ask it takes its turn; one that can not be read is refused', async (b) => {
   const gate = await relay(b);
   const target = '/bot{token}/getUpdates';
   const timeout = 'timeout=1';
@@ -49,8 +48,7 @@ test('getUpdates in every way that bots ask it takes its turn; one that can not 
   assertOnePoll(b);
 });
 
-test('setWebhook with a URL is turned down however it is asked; without one it deletes, as ever', async (t) => {
-  const b = await bed(t);
+it('setWebhook with a URL is turned down however it is asked; without one it deletes, as ever', async (b) => {
   const gate = await relay(b);
   const url = 'https://hooks.example.com/a';
   const sets: Ask[] = [
@@ -70,8 +68,7 @@ test('setWebhook with a URL is turned down however it is asked; without one it d
   assert.equal((await b.status()).polling?.webhookAttempts, sets.length);
 });
 
-test('getUpdates of a process outside the worker tree is refused, with its pid in the log, once', async (t) => {
-  const b = await bed(t);
+it('getUpdates of a process outside the worker tree is refused, with its pid in the log, once', async (b) => {
   const gate = await relay(b, { worker: ['--idle'] });
   assert.deepEqual(
     listenersAt(gate.port).map(({ address }) => address),

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, bed, node, worker } from '../support/bed.ts';
+import { type Bed, node, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import {
   allHandled,
@@ -16,7 +16,7 @@ import {
   problemOf,
   troubles,
 } from '../support/gateway.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { relay } from '../support/relay.ts';
 import { polledBy } from '../support/strays.ts';
@@ -33,8 +33,7 @@ const pollersOf = (b: Bed, count: number, run: Running) =>
     { ms: 30_000, everyMs: 100, seen: run.seen },
   );
 
-test('gunicorn with 3 polling workers: each update once; the owner is killed: the next takes over, nothing is lost', async (t) => {
-  const b = await bed(t);
+it('gunicorn with 3 polling workers: each update once; the owner is killed: the next takes over, nothing is lost', async (b) => {
   copyFileSync(worker('gunicorn/app.py'), join(b.project, 'app.py'));
   const gunicorn = ['--', 'gunicorn', 'app:app', '--workers=3', '--bind', '127.0.0.1:0'];
   const run = await b.polling(gunicorn);
@@ -66,8 +65,7 @@ test('gunicorn with 3 polling workers: each update once; the owner is killed: th
   assertOnePoll(b);
 });
 
-test('two loops in one process: each update exactly once', async (t) => {
-  const b = await bed(t);
+it('two loops in one process: each update exactly once', async (b) => {
   const run = await b.polling(['--', ...node('two-loops.mjs', '20')]);
   await run.waitFor(/second poller/i);
   const ids = await messages(b, run, 'm', 25, 60);
@@ -79,8 +77,7 @@ test('two loops in one process: each update exactly once', async (t) => {
   assert.deepEqual(troubles(b), []);
 });
 
-test('the owner takes updates and dies: the held one gets the same', async (t) => {
-  const b = await bed(t);
+it('the owner takes updates and dies: the held one gets the same', async (b) => {
   const gate = await relay(b, { worker: ['--idle', '--child'] });
   const owner = { timeout: 20, poller: 'owner.1' };
   const id = b.sandbox.text('taken');
@@ -98,8 +95,7 @@ test('the owner takes updates and dies: the held one gets the same', async (t) =
 const RESTART = ['--backoff', '10ms,50ms', '--stop-timeout', '1s', '--max-restarts', '1000/1m'];
 const pending = async (b: Bed) => (await b.sandbox.webhookInfo()).pending_update_count;
 
-xtest('a worker killed before it has read its answer, or while its poll is open: the next one gets them', async (t) => {
-  const b = await bed(t);
+xit('a worker killed before it has read its answer, or while its poll is open: the next one gets them', async (b) => {
   const run = await b.polling(RESTART);
   const unread: number[] = [];
   for (let round = 0; round < 6; round++) {
@@ -121,8 +117,7 @@ xtest('a worker killed before it has read its answer, or while its poll is open:
   assertOnePoll(b);
 });
 
-xtest('workers that die as soon as they have asked leave no owner behind', async (t) => {
-  const b = await bed(t);
+xit('workers that die as soon as they have asked leave no owner behind', async (b) => {
   const run = b.start([...RESTART, '--', ...node('dies-polling.mjs', '15')]);
   await until('the worker that stays', () => polledBy(b, 'dies-polling.mjs').length > 0, {
     ms: 40_000,
@@ -133,8 +128,7 @@ xtest('workers that die as soon as they have asked leave no owner behind', async
   assertOnePoll(b);
 });
 
-xtest('parameters reach the API as written; a repeat confirms no more than was asked; big answers come whole; status tells', async (t) => {
-  const b = await bed(t);
+xit('parameters reach the API as written; a repeat confirms no more than was asked; big answers come whole; status tells', async (b) => {
   const gate = await relay(b, { worker: ['--idle'] });
   const before = gatewayOf(await b.status());
   assert.deepEqual([before.polls, before.lastPollAt, before.offset, before.updates], [0, null, null, 0]);
@@ -199,8 +193,7 @@ for (const [name, args] of [
   ['1 s after the signal', ['1000']],
   ['beside a long poll that it left open', ['0', 'open']],
 ] as const)
-  test(`a planned stop: the last getUpdates, ${name}, passes and confirms`, async (t) => {
-    const b = await bed(t);
+  it(`a planned stop: the last getUpdates, ${name}, passes and confirms`, async (b) => {
     const id = b.sandbox.text('the last one');
     const run = await b.polling(['--', ...node('confirms.mjs', ...args)]);
     await allHandled(b, [id], run);

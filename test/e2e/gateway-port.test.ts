@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { type Bed, bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { assertOnePoll } from '../support/gateway.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { allPids, commandOf, environOf, listenersAt, readProc } from '../support/proc.ts';
 import { type Gate, nextGate, onUpstream, relay } from '../support/relay.ts';
@@ -18,8 +18,7 @@ import { ask, call, json } from '../support/wire.ts';
 const served = async (gate: Gate) =>
   until('it to be served', async () => (await call(gate, 'getMe')).status === 200, gate.run);
 
-xtest('without --gateway-port each worker has a fresh port, and the old one is shut', async (t) => {
-  const b = await bed(t);
+xit('without --gateway-port each worker has a fresh port, and the old one is shut', async (b) => {
   const first = await relay(b);
   await b.exits(0, 'restart');
   const second = await nextGate(b, first);
@@ -29,8 +28,7 @@ xtest('without --gateway-port each worker has a fresh port, and the old one is s
   assertOnePoll(b);
 });
 
-test('--gateway-port, its twin or its TOML key: the same for every worker of the run', async (t) => {
-  const b = await bed(t);
+it('--gateway-port, its twin or its TOML key: the same for every worker of the run', async (b) => {
   const port = await freePort();
   b.env.SINGLEPOLL_GATEWAY_PORT = String(port);
   const options = ['--backoff', '10ms,100ms'];
@@ -48,16 +46,14 @@ test('--gateway-port, its twin or its TOML key: the same for every worker of the
   assert.deepEqual([second.port, third.port], [port, port]);
   await served(third);
   assertOnePoll(b);
-  first.run.signal('SIGTERM');
-  await first.run.ends(0);
+  await first.run.stop();
   assert.deepEqual(listenersAt(port), [], 'closed with the supervisor');
 });
 
-test('a port that is taken, or is none: named, with what to do; no worker, nothing touched', async (t) => {
-  const b = await bed(t);
+it('a port that is taken, or is none: named, with what to do; no worker, nothing touched', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const port = await listen(
-    t,
+    b.t,
     createServer(() => {}),
   );
   const { stderr } = await b.exits([69, 75, 78], ['start', '--gateway-port', String(port), ...POLITE]);
@@ -73,14 +69,12 @@ test('a port that is taken, or is none: named, with what to do; no worker, nothi
   await b.exits(3, 'status');
 });
 
-test('--no-gateway, and deploy mode: the worker gets the API root itself, and its own token', async (t) => {
-  const b = await bed(t);
+it('--no-gateway, and deploy mode: the worker gets the API root itself, and its own token', async (b) => {
   const direct = await relay(b, { options: ['--no-gateway'] });
   assert.deepEqual([direct.told.root, direct.token], [b.sandbox.root, b.token]);
   assert.equal((await b.status()).polling?.via, 'direct');
   assert.doesNotMatch(direct.run.stderr(), /\[gateway\] open/i);
-  direct.run.signal('SIGTERM');
-  await direct.run.ends(0);
+  await direct.run.stop();
   writeFileSync(join(b.dir, 'relay.json'), 'null');
   b.env.POLLING_ENABLED = '0';
   const deployed = await relay(b, { worker: ['--idle'] });
@@ -88,8 +82,7 @@ test('--no-gateway, and deploy mode: the worker gets the API root itself, and it
   assert.doesNotMatch(deployed.run.stderr(), /\[gateway\] open/i);
 });
 
-xtest('a proxy in the environment is not asked for the gateway', async (t) => {
-  const b = await bed(t);
+xit('a proxy in the environment is not asked for the gateway', async (b) => {
   // Nobody listens at the proxy. The API is reached without it; the worker's own gateway must be, too.
   const proxy = `http://127.0.0.1:${await freePort()}`;
   const TELEGRAM_API_ROOT = b.sandbox.root.replace('127.0.0.1', 'localhost');
@@ -123,8 +116,7 @@ function assertSealed(b: Bed, gate: Gate): void {
     assertNoToken(gate.run.stdout() + gate.run.stderr() + JSON.stringify(gate.told.argv), token);
 }
 
-test('sealed: the real token is nowhere in what the worker gets, wherever it was configured; the .env is left alone', async (t) => {
-  const b = await bed(t);
+it('sealed: the real token is nowhere in what the worker gets, wherever it was configured; the .env is left alone', async (b) => {
   const { TELEGRAM_BOT_TOKEN: token = '', ...env } = b.env;
   const list = { GRAMMY_KEY: token, HOOK: `https://a.example/bot${token}/x`, LIST: `a,${token},b` };
   const file = `TELEGRAM_BOT_TOKEN=${token}\nexport BOT_TOKEN='${token}'\nURL=https://a/${token.replace(':', '%3A')}\n`;
@@ -150,8 +142,7 @@ test('sealed: the real token is nowhere in what the worker gets, wherever it was
         assert.ok(gate.told.env[key]);
     const grep = b.spawn('grep', ['-rlE', `${secretOf(token)}|${secretOf(gate.token)}`, b.stateDir]);
     await grep.ends(1);
-    gate.run.signal('SIGTERM');
-    await gate.run.ends(0);
+    await gate.run.stop();
     assertNoToken(gate.run.stdout() + gate.run.stderr(), gate.token);
     writeFileSync(join(b.dir, 'relay.json'), 'null');
   }
@@ -199,8 +190,7 @@ test('sealed: calls, uploads and downloads work, the API sees the real token onl
   );
 });
 
-xtest('sealed: one token for a run, through restarts; another run has another', async (t) => {
-  const b = await bed(t);
+xit('sealed: one token for a run, through restarts; another run has another', async (b) => {
   b.env.SINGLEPOLL_SEALED = '1';
   const first = await relay(b);
   await b.exits(0, 'restart');
@@ -218,8 +208,7 @@ xtest('sealed: one token for a run, through restarts; another run has another', 
   assert.equal((await ask(third, { target: `/bot${first.token}/getMe` })).status, 401, 'of the run before');
 });
 
-test('sealed: neither token is printed, whoever prints it; without the gateway it is turned down', async (t) => {
-  const b = await bed(t);
+it('sealed: neither token is printed, whoever prints it; without the gateway it is turned down', async (b) => {
   const env = { ...b.env, SP_TEST_OTHER_TOKEN: `${b.botId}:${'AAother'.padEnd(35, 'x')}` };
   const run = b.start(['--sealed', '--', ...node('prints-token.mjs')], { env });
   await run.waitFor('all printed', 30_000);

@@ -1,7 +1,7 @@
 // 409, handled where it arises: a poller elsewhere that goes, one that stays, a webhook that somebody sets, updates that somebody takes
 // without a 409. The worker (it ends at its first 409) never sees any of it; the log, status, who and the metrics tell.
 import assert from 'node:assert/strict';
-import { type Bed, bed, node, PYTHON } from '../support/bed.ts';
+import { type Bed, node, PYTHON } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import {
   allHandled,
@@ -17,7 +17,7 @@ import {
 } from '../support/gateway.ts';
 import { get, httpPort } from '../support/http.ts';
 import { assertInOrder, assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { findByEnv } from '../support/proc.ts';
 import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
@@ -45,10 +45,9 @@ function assertNothingSeen(b: Bed): void {
   assertOnePoll(b);
 }
 
-test('a rival for 5 s: one line at its start, one at its end', async (t) => {
-  const b = await bed(t);
+it('a rival for 5 s: one line at its start, one at its end', async (b) => {
   const run = await b.polling(ENDS);
-  const rival = startRival(t, b, { pauseMs: 5 });
+  const rival = startRival(b.t, b, { pauseMs: 5 });
   const ids = await messages(b, run, 'm', 5, 1_000);
   const during = await b.status();
   await rival.leave();
@@ -70,10 +69,9 @@ test('a rival for 5 s: one line at its start, one at its end', async (t) => {
   assert.deepEqual(gatewayOf(after).conflicts, { poller: lost, webhook: 0 });
 });
 
-test('a rival that stays: a newcomer stops its worker, ends with 75, and keeps away', async (t) => {
-  const b = await bed(t);
+it('a rival that stays: a newcomer stops its worker, ends with 75, and keeps away', async (b) => {
   b.env[RIVAL_AFTER] = SOON;
-  const rival = startRival(t, b);
+  const rival = startRival(b.t, b);
   await until('the rival to poll', () => b.sandbox.polls().length > 0);
   const run = await b.polling();
   await run.ends(75, 40_000);
@@ -88,10 +86,9 @@ test('a rival that stays: a newcomer stops its worker, ends with 75, and keeps a
   await staysTrue('the rival polls in peace', 3_500, () => rival.conflicts - kicked <= 1);
 });
 
-xtest('a rival that stays, with --wait: the worker is stopped, the supervisor stands by and says why', async (t) => {
-  const b = await bed(t);
+xit('a rival that stays, with --wait: the worker is stopped, the supervisor stands by and says why', async (b) => {
   b.env[RIVAL_AFTER] = SOON;
-  const rival = startRival(t, b);
+  const rival = startRival(b.t, b);
   await until('the rival to poll', () => b.sandbox.polls().length > 0);
   const run = await b.polling('--wait');
   await run.waitFor('standing by until it is gone', 40_000);
@@ -113,10 +110,9 @@ xtest('a rival that stays, with --wait: the worker is stopped, the supervisor st
   await run.ends(0);
 });
 
-test('a rival that stays: an incumbent insists and reports, until the rival is gone; who tells, too', async (t) => {
-  const b = await bed(t);
+it('a rival that stays: an incumbent insists and reports, until the rival is gone; who tells, too', async (b) => {
   const run = await incumbent(b);
-  const rival = startRival(t, b);
+  const rival = startRival(b.t, b);
   await run.waitFor(BEGINS, 30_000);
   await b.exits(1, 'who');
   await run.waitFor(STAYS, 30_000);
@@ -136,18 +132,16 @@ test('a rival that stays: an incumbent insists and reports, until the rival is g
   assertNothingSeen(b);
 });
 
-xtest('--on-rival yield: an incumbent goes with 75', async (t) => {
-  const b = await bed(t);
+xit('--on-rival yield: an incumbent goes with 75', async (b) => {
   const run = await incumbent(b, ['--on-rival', 'yield']);
-  startRival(t, b);
+  startRival(b.t, b);
   await run.ends(75, 40_000);
   assert.match(run.stderr(), STAYS);
   assert.doesNotMatch(run.stderr(), /newcomer/i);
   assert.deepEqual(troubles(b), []);
 });
 
-test('a webhook set while polling, or between two polls, is cleared, the poll goes on, the worker sees no 409', async (t) => {
-  const b = await bed(t);
+it('a webhook set while polling, or between two polls, is cleared, the poll goes on, the worker sees no 409', async (b) => {
   const run = await b.polling(['--', ...node('poll-every.mjs', '20', '700')]);
   for (const pause of [false, true]) {
     const open = () => ourPolls(b).filter((poll) => poll.endedAtMs === null).length;
@@ -166,8 +160,7 @@ test('a webhook set while polling, or between two polls, is cleared, the poll go
     assert.doesNotMatch(request.params.drop_pending_updates ?? 'false', /^(true|1|yes)$/i);
 });
 
-test('with --keep-webhook one that appears is left alone: 78, and the worker saw no 409', async (t) => {
-  const b = await bed(t);
+it('with --keep-webhook one that appears is left alone: 78, and the worker saw no 409', async (b) => {
   const run = await b.polling(['--keep-webhook', ...ENDS]);
   await b.sandbox.setWebhook('https://wanted.example.com/s3cret-path');
   await run.ends(78, 30_000);
@@ -219,8 +212,7 @@ async function busyWorker(b: Bed, args: readonly string[] = []): Promise<Running
   return run;
 }
 
-test('a thief that does not wait, or calls once with an offset: told with the next answer, in status, alerts and metrics', async (t) => {
-  const b = await bed(t);
+it('a thief that does not wait, or calls once with an offset: told with the next answer, in status, alerts and metrics', async (b) => {
   b.env.ASSISTANT_ADMIN_TELEGRAM_ID = '42';
   const run = await busyWorker(b, ['--http', '0']);
   const steal = async (calls: number, offset: number) => {
@@ -249,8 +241,7 @@ test('a thief that does not wait, or calls once with an offset: told with the ne
   assert.match(metrics.body, /^singlepoll_updates_stolen_total 3$/m);
 });
 
-xtest('nobody is called a thief beside senders, filtered kinds and a restart', async (t) => {
-  const b = await bed(t);
+xit('nobody is called a thief beside senders, filtered kinds and a restart', async (b) => {
   const run = await busyWorker(b);
   for (const text of ['a', 'b']) {
     b.sandbox.text(text);

@@ -3,10 +3,10 @@
 // fault, it is left alone.
 import assert from 'node:assert/strict';
 import type { Fault } from '../../src/sandbox/faults.ts';
-import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, node, PYTHON, worker } from '../support/bed.ts';
 import { assertOnePoll, gatewayOf, linesOf, ourPolls, problemOf, troubles } from '../support/gateway.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
 import { type Gate, nextGate, relay } from '../support/relay.ts';
@@ -24,8 +24,7 @@ const FAULTS: [string, Fault][] = [
 ];
 
 for (const [name, fault] of FAULTS)
-  test(`getUpdates that fails (${name}): empty at the worker's timeout, then all is delivered`, async (t) => {
-    const b = await bed(t);
+  it(`getUpdates that fails (${name}): empty at the worker's timeout, then all is delivered`, async (b) => {
     const gate = await relay(b, IDLE);
     b.sandbox.raw.fault({ ...fault, method: 'getUpdates' });
     const answer = await poll(gate, 0, 3);
@@ -51,8 +50,7 @@ for (const [name, fault] of FAULTS)
     assertNoToken(gate.run.stderr(), b.token);
   });
 
-test('a short trouble is over inside one poll of the worker; an answer that comes after an empty one is not lost', async (t) => {
-  const b = await bed(t);
+it('a short trouble is over inside one poll of the worker; an answer that comes after an empty one is not lost', async (b) => {
   const gate = await relay(b, IDLE);
   const id = b.sandbox.text('soon');
   for (const kind of ['html', 'reset', 'garbage'] as const)
@@ -70,8 +68,7 @@ test('a short trouble is over inside one poll of the worker; an answer that come
   assertOnePoll(b);
 });
 
-xtest('an API out of order from the start: state starting, polling once it answers; 401 passes, and the run ends with 77', async (t) => {
-  const b = await bed(t);
+xit('an API out of order from the start: state starting, polling once it answers; 401 passes, and the run ends with 77', async (b) => {
   b.sandbox.raw.fault({ kind: 'html', method: 'getUpdates', count: 0 });
   const run = b.start();
   await until('the first tries', () => ourPolls(b).length >= 2, run);
@@ -91,8 +88,7 @@ xtest('an API out of order from the start: state starting, polling once it answe
   assert.match(gate.run.stderr(), /refuse|401|unauthorized/i);
 });
 
-test('--allow-set-webhook lets it through, shows it, and nobody is said to poll; logOut passes and is noted', async (t) => {
-  const b = await bed(t);
+it('--allow-set-webhook lets it through, shows it, and nobody is said to poll; logOut passes and is noted', async (b) => {
   const gate = await relay(b, { ...IDLE, options: ['--allow-set-webhook'] });
   await poll(gate, 0, 1);
   // Libraries do this at each start.
@@ -117,8 +113,7 @@ const LINE = /\[deaf\].*not completed a poll/i;
 const isLeftAlone = (b: Bed, run: { seen: () => string }) =>
   staysTrue('the worker is left alone', 3 * AFTER_MS, () => starts(b.journal()).length === 1, run.seen);
 
-test('deaf: a worker that stops polling is replaced after --deaf-after, with the reason', async (t) => {
-  const b = await bed(t);
+it('deaf: a worker that stops polling is replaced after --deaf-after, with the reason', async (b) => {
   const gate = await relay(b, { ...IDLE, options: DEAF });
   // As long as it polls, however short, it is not deaf.
   for (let round = 0; round < 3; round++) assert.equal((await poll(gate, 0, 1)).status, 200);
@@ -134,11 +129,10 @@ test('deaf: a worker that stops polling is replaced after --deaf-after, with the
   assert.equal((await poll(next, 0, 1)).status, 200);
 });
 
-xtest('deaf: not with a long poll open, nor by a rival that keeps kicking, nor in a supervisor that was stopped', async (t) => {
-  const b = await bed(t);
+xit('deaf: not with a long poll open, nor by a rival that keeps kicking, nor in a supervisor that was stopped', async (b) => {
   const run = await b.polling(DEAF);
   await isLeftAlone(b, run);
-  const rival = startRival(t, b, { pauseMs: 200 });
+  const rival = startRival(b.t, b, { pauseMs: 200 });
   await isLeftAlone(b, run);
   await rival.leave();
   run.signal('SIGSTOP');
@@ -150,9 +144,8 @@ xtest('deaf: not with a long poll open, nor by a rival that keeps kicking, nor i
   assert.deepEqual(troubles(b), []);
 });
 
-test('the API is out of reach: the worker sees nothing of it and is not called deaf, status tells', async (t) => {
-  const b = await bed(t);
-  const network = await openNetwork(t, b.sandbox.port);
+it('the API is out of reach: the worker sees nothing of it and is not called deaf, status tells', async (b) => {
+  const network = await openNetwork(b.t, b.sandbox.port);
   b.env.TELEGRAM_API_ROOT = network.root;
   const run = await b.polling([...DEAF, '--', ...node('poll-every.mjs', '2', '0')]);
   await until('two polls', () => ourPolls(b).length >= 2, run);
@@ -170,8 +163,7 @@ test('the API is out of reach: the worker sees nothing of it and is not called d
   assertOnePoll(b);
 });
 
-test('deaf: a worker that polls past the gateway is left alone, and with --require-gateway replaced', async (t) => {
-  const b = await bed(t);
+it('deaf: a worker that polls past the gateway is left alone, and with --require-gateway replaced', async (b) => {
   const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
   const command = ['--', PYTHON, worker('poller.py')];
   const run = await b.polling([...DEAF, ...command], { env });

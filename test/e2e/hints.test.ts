@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { type Bed, bed, node, POLITE, PYTHON } from '../support/bed.ts';
 import { COMMAND, type Running } from '../support/cli.ts';
 import { detach } from '../support/detach-bed.ts';
+import { it } from '../support/kinds.ts';
 import { hintsInSource } from '../support/source-texts.ts';
 import { freePort } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -57,8 +58,7 @@ async function stop(b: Bed): Promise<void> {
   await b.exits(0, 'stop');
 }
 
-test('a supervisor that is stopped (SIGSTOP): it does not answer, its worker is no stray, and reset is the way', async (t) => {
-  const b = await bed(t);
+it('a supervisor that is stopped (SIGSTOP): it does not answer, its worker is no stray, and reset is the way', async (b) => {
   const hung = await b.polling();
   hung.signal('SIGSTOP');
   const seen = await b.run('status');
@@ -86,8 +86,7 @@ test('nothing runs, and nothing ever did', async (t) => {
   }
 });
 
-test('a stray without a supervisor', async (t) => {
-  const b = await bed(t);
+it('a stray without a supervisor', async (b) => {
   const stray = b.spawn(PYTHON, [b.file('old_bot.py', 'import time\ntime.sleep(1e6)\n')]);
   b.env.SINGLEPOLL_STRAY = 'old_bot';
   const found = async () => (await b.run('status')).stdout;
@@ -97,8 +96,7 @@ test('a stray without a supervisor', async (t) => {
   await stop(b);
 });
 
-test('a worker that has set a webhook of its own, as it was allowed to', async (t) => {
-  const b = await bed(t);
+it('a worker that has set a webhook of its own, as it was allowed to', async (b) => {
   const script = `const root = process.env.TELEGRAM_API_ROOT + '/bot' + process.env.TELEGRAM_BOT_TOKEN;
 await fetch(root + '/getUpdates?timeout=0');
 console.log(await (await fetch(root + '/setWebhook?url=https://example.org/')).text());
@@ -110,15 +108,13 @@ setInterval(() => {}, 1e6);`;
   await stop(b);
 });
 
-test('a run is there already', async (t) => {
-  const b = await bed(t);
+it('a run is there already', async (b) => {
   await b.polling();
   await follow(b, (await b.exits(75, ['start', ...POLITE])).stderr);
   await b.run('stop');
 });
 
-test('a start that fails: detached its log tells why, also later; in the foreground what it printed stands there', async (t) => {
-  const b = await bed(t);
+it('a start that fails: detached its log tells why, also later; in the foreground what it printed stands there', async (b) => {
   const ending = ['--backoff', '10ms,20ms', '--max-restarts', '2/1m', '--', 'sh', '-c', 'echo boom; exit 7'];
   const { stderr } = await b.exits(7, ['start', '-d', ...ending]);
   const { stdout } = await b.exits(3, 'status');
@@ -138,8 +134,7 @@ test('a start that fails: detached its log tells why, also later; in the foregro
   await stop(b);
 });
 
-test('reset knows the command of a start with a secret in an option', async (t) => {
-  const b = await bed(t);
+it('reset knows the command of a start with a secret in an option', async (b) => {
   const url = 'http://127.0.0.1:9/s3cret';
   const { pid, finished } = await detach(b, ['--alert-url', url, ...POLITE]);
   assert.doesNotMatch(finished.stderr, /s3cret|will not know/);
@@ -150,8 +145,7 @@ test('reset knows the command of a start with a secret in an option', async (t) 
   await stop(b);
 });
 
-test('a 409 that the worker meets: who is no answer to itself', async (t) => {
-  const b = await bed(t);
+it('a 409 that the worker meets: who is no answer to itself', async (b) => {
   const script = "console.log('HTTP Error 409: Conflict'); setInterval(() => {}, 1e6);";
   const run = b.start(['--no-gateway', '--', process.execPath, b.file('bot.mjs', script)]);
   const conflict = async () => (await b.status()).problems.some(({ code }) => code === 'conflict');
@@ -163,13 +157,12 @@ test('a 409 that the worker meets: who is no answer to itself', async (t) => {
   await stop(b);
 });
 
-test('a webhook that is to be kept; ports that are taken', async (t) => {
-  const b = await bed(t);
+it('a webhook that is to be kept; ports that are taken', async (b) => {
   await b.sandbox.setWebhook('https://example.org/hook');
   await follow(b, (await b.exits(78, ['start', '--keep-webhook', ...POLITE])).stderr);
   await stop(b);
   const taken = createServer().listen(0, '127.0.0.1');
-  t.after(() => taken.close());
+  b.t.after(() => taken.close());
   await until('the port', () => taken.listening);
   const { port } = taken.address() as { port: number };
   for (const option of ['--gateway-port', '--http']) {
@@ -178,8 +171,7 @@ test('a webhook that is to be kept; ports that are taken', async (t) => {
   }
 });
 
-test('words that are mistyped, names that nobody knows', async (t) => {
-  const b = await bed(t);
+it('words that are mistyped, names that nobody knows', async (b) => {
   await follow(b, (await b.exits(78, 'start -- ./nothing')).stderr);
   await stop(b);
   for (const words of ['sandbox --port x', `sandbox --port ${b.sandbox.port}`])

@@ -5,11 +5,11 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { bed, POLITE } from '../support/bed.ts';
+import { POLITE } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
 import { checkWithPromtool, code, get, httpPort, sampleOf } from '../support/http.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit } from '../support/kinds.ts';
 import { leaseBed } from '../support/lease-bed.ts';
 import { listen } from '../support/place.ts';
 import { allPids, commandOf } from '../support/proc.ts';
@@ -32,8 +32,7 @@ const sample = (port: number, series: string, value: number, seen?: { seen: () =
 const answers = (port: number, path: string, status: number, seen?: { seen: () => string }) =>
   until(`${status} at ${path}`, async () => (await code(port, path)) === status, { ms: 30_000, ...seen });
 
-test('a polling run is alive, ready and measured; nothing of it holds a token; the page tells of a restart', async (t) => {
-  const b = await bed(t);
+it('a polling run is alive, ready and measured; nothing of it holds a token; the page tells of a restart', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const run = await b.polling('--http 0');
   const port = await httpPort(run);
@@ -62,14 +61,12 @@ test('a polling run is alive, ready and measured; nothing of it holds a token; t
   assert.deepEqual([head.status, head.body, Number(head.headers['content-length']) > 1000], [200, '', true]);
   assert.equal((await get(port, '/readyz', { method: 'POST' })).status, 405);
   assert.equal((await get(port, '/', { headers: { host: 'evil.example' } })).status, 421);
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
   assert.equal(await code(port, '/healthz'), 0, 'the port ends with the supervisor');
 });
 
-test('open at once, while the Bot API is out of reach: alive, not ready', async (t) => {
-  const b = await bed(t);
-  const network = await openNetwork(t, b.sandbox.port);
+it('open at once, while the Bot API is out of reach: alive, not ready', async (b) => {
+  const network = await openNetwork(b.t, b.sandbox.port);
   await network.down();
   const port = await freePort();
   const run = b.start([], {
@@ -84,8 +81,7 @@ test('open at once, while the Bot API is out of reach: alive, not ready', async 
   await answers(port, '/readyz', 200, run);
 });
 
-test('standing by on one machine: ready by default, or not, by option; and then it polls', async (t) => {
-  const b = await bed(t);
+it('standing by on one machine: ready by default, or not, by option; and then it polls', async (b) => {
   const holder = await b.polling();
   const ready = b.start('--wait --http 0');
   const unready = b.start('--wait --http 0 --ready-in-standby no');
@@ -96,8 +92,7 @@ test('standing by on one machine: ready by default, or not, by option; and then 
     await until('standing by', async () => /standing by/.test((await get(port, '/readyz')).body), unready);
   const body = await sample(one, 'singlepoll_state{state="standby"}', 1);
   assert.equal(sampleOf(body, 'singlepoll_up'), 0);
-  ready.signal('SIGTERM');
-  await ready.ends(0);
+  await ready.stop();
   holder.signal('SIGTERM');
   await answers(two, '/readyz', 200, unready);
   assertNeverTwo(b);
@@ -132,11 +127,10 @@ test('a lease that another machine holds: standing by, then taken over, in the m
   assert.equal(sampleOf(body, 'singlepoll_polls_total'), null, 'nobody polls: nothing is counted');
 });
 
-test('a port that is taken, or is none: 78, named with who has it; no worker, nothing touched', async (t) => {
-  const b = await bed(t);
+it('a port that is taken, or is none: 78, named with who has it; no worker, nothing touched', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const port = await listen(
-    t,
+    b.t,
     createServer(() => {}),
   );
   for (const POLLING_ENABLED of ['1', '0']) {
@@ -158,8 +152,7 @@ test('a port that is taken, or is none: 78, named with who has it; no worker, no
   assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a');
 });
 
-test('two starts with the same port: the second is told of the supervisor, a take-over gets both', async (t) => {
-  const b = await bed(t);
+it('two starts with the same port: the second is told of the supervisor, a take-over gets both', async (b) => {
   const port = await freePort();
   const first = await b.polling(`--http ${port}`);
   const { stderr } = await b.exits(75, ['start', '--http', String(port), ...POLITE]);
@@ -171,8 +164,7 @@ test('two starts with the same port: the second is told of the supervisor, a tak
   await answers(port, '/readyz', 200, third);
 });
 
-test('seen from outside only when asked, and then without arguments and folders; not loaded where it was not asked for', async (t) => {
-  const b = await bed(t);
+it('seen from outside only when asked, and then without arguments and folders; not loaded where it was not asked for', async (b) => {
   const env = { ...b.env, NODE_DEBUG: 'module' };
   const bundles = readdirSync(DIST).filter((name) => name.startsWith('service-'));
   const bundle = bundles.find((name) => readFileSync(join(DIST, name), 'utf8').includes('/healthz')) ?? '?';
@@ -194,13 +186,12 @@ test('seen from outside only when asked, and then without arguments and folders;
   for (const it of ['hunter2', b.project, 'polite.mjs']) assert.ok(!page.body.includes(it), it);
 });
 
-xtest('crowds that never ask, heads that are huge, endless or no HTTP, a flood, a stop: the worker is served, a check gets through', async (t) => {
-  const b = await bed(t);
+xit('crowds that never ask, heads that are huge, endless or no HTTP, a flood, a stop: the worker is served, a check gets through', async (b) => {
   const run = await b.polling('--http 0');
   const port = await httpPort(run);
   const dial = (text: string): Socket => {
     const socket = connect(port, '127.0.0.1').on('error', () => {});
-    t.after(() => socket.destroy());
+    b.t.after(() => socket.destroy());
     socket.write(text);
     return socket;
   };
@@ -217,7 +208,7 @@ xtest('crowds that never ask, heads that are huge, endless or no HTTP, a flood, 
   const idle = Array.from({ length: 400 }, () => dial('GET /metrics HTTP/1.1\r\nX-Slow: '));
   const drip = dial('GET /metrics HTTP/1.1\r\nX-Drip: ');
   const dripping = setInterval(() => drip.write('x'), 250);
-  t.after(() => clearInterval(dripping));
+  b.t.after(() => clearInterval(dripping));
   await until('most of the crowd to be sent away', () => idle.filter((it) => it.closed).length >= 300);
   for (let i = 0; i < 5; i++) assert.equal(await code(port, '/healthz'), 200);
   await b.serves(run);
@@ -252,12 +243,10 @@ xtest('crowds that never ask, heads that are huge, endless or no HTTP, a flood, 
   assert.equal(starts(b.journal()).length, 1, 'the first worker');
   const readers = Array.from({ length: 20 }, () => dial('GET / HTTP/1.1\r\n'));
   await until('them to be connected', () => readers.every((it) => it.readyState === 'open'));
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
 });
 
-xtest('history: across ends and kills, on the page and in status; a disk that hangs or is full matters to nobody', async (t) => {
-  const b = await bed(t);
+xit('history: across ends and kills, on the page and in status; a disk that hangs or is full matters to nobody', async (b) => {
   const file = join(b.stateDir, String(b.botId), 'history.json');
   const none = await b.exits(3, 'status --history');
   assert.match(none.stderr, /no history is kept of bot \d+/);

@@ -12,10 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, bed, type Finished, node, PYTHON, type StartOptions } from '../support/bed.ts';
+import { type Bed, type Finished, node, PYTHON, type StartOptions } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { leftovers, serves } from '../support/detach-bed.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { environOf } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
 import { until } from '../support/wait.ts';
@@ -47,8 +47,7 @@ function shellcheck(path: string): void {
   assert.equal(ran.status, 0, ran.stdout);
 }
 
-test('install --print: units that systemd-analyze verifies, without secrets; nothing is changed', async (t) => {
-  const b = await bed(t);
+it('install --print: units that systemd-analyze verifies, without secrets; nothing is changed', async (b) => {
   const options = { cwd: oddFolder(b), env: { ...b.env, SINGLEPOLL_DIR: join(oddFolder(b), 'state') } };
   const command = ['--', ...node('polite.mjs', '%i', '$HOME', ';', 'a\nb', 'back\\', '')];
   const print = async (...words: string[]) => {
@@ -81,8 +80,7 @@ test('install --print: units that systemd-analyze verifies, without secrets; not
   assert.deepEqual(readdirSync(options.cwd), []);
 });
 
-test('install: refuses what would not start, what is not its own, and a token in the command', async (t) => {
-  const b = await bed(t);
+it('install: refuses what would not start, what is not its own, and a token in the command', async (b) => {
   const install = (words: string[], env: Record<string, string> = b.env) =>
     b.run(['install', '--kind', 'systemd', '--user', '--name', 'x', ...words], { env });
   const { TELEGRAM_BOT_TOKEN: _, ...tokenless } = b.env;
@@ -110,8 +108,7 @@ test('install: refuses what would not start, what is not its own, and a token in
   assert.ok(!existsSync(join(b.stateDir, 'install')));
 });
 
-test('install: cron: one line among others, which a library reads and a shell runs; uninstall stops it', async (t) => {
-  const b = await bed(t);
+it('install: cron: one line among others, which a library reads and a shell runs; uninstall stops it', async (b) => {
   // The real crontab command, at a spool of its own.
   const spool = join(b.dir, 'spool');
   mkdirSync(spool);
@@ -179,8 +176,7 @@ print(json.dumps([[job.is_valid(), str(job.slices), job.command] for job in jobs
   await until('all to be gone', () => leftovers(b).length === 0);
 });
 
-xtest('install --run-as: a user that may not read what the bot needs is told, with what, before anything is written', async (t) => {
-  const b = await bed(t);
+xit('install --run-as: a user that may not read what the bot needs is told, with what, before anything is written', async (b) => {
   const program = copyProgram(join(b.dir, 'copy'));
   const args = ['install', '--kind', 'systemd', '--run-as', 'nobody', '--', PYTHON, b.file('bot.py', '')];
   const install = (...more: string[]) =>

@@ -12,7 +12,7 @@ import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { openConnectProxy } from '../support/connect-proxy.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { alive, environOf } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
@@ -51,8 +51,7 @@ for (const [name, command] of [
   ['node', FETCH],
   ['python', URLLIB],
 ] as const)
-  test(`${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (t) => {
-    const b = await bed(t);
+  it(`${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (b) => {
     b.file('photo.jpg', Buffer.alloc(300_000, 7));
     const run = await b.polling(['--', ...command]);
     await answersPing(b, run.seen, '/photo', 'got 300000');
@@ -64,16 +63,14 @@ for (const [name, command] of [
     b.sandbox.raw.fault({ kind: 'status', method: 'getUpdates', status: 502, count: 2 });
     await answersPing(b, run.seen);
     assert.equal((await b.status()).worker?.spawns, 1, run.seen());
-    run.signal('SIGTERM');
-    assert.equal((await run.exit()).code, 0, run.seen());
+    await run.stop();
     const said = run.stderr().match(/polls through it, as it is \(redirected/g);
     assert.equal(said?.length, 1, run.seen());
     assertNoToken(run.stdout() + run.stderr(), b.token);
   });
 
-test('calls with another token, or no path of a bot, reach the real host as they are', async (t) => {
-  const b = await bed(t);
-  const { asked, proxy } = await realApi(t, b);
+it('calls with another token, or no path of a bot, reach the real host as they are', async (b) => {
+  const { asked, proxy } = await realApi(b.t, b);
   const other = randomToken();
   const urls = [`/bot${other}/sendMessage?text=a`, '/', `/bot${b.token}/getMe`].map(
     (it) => `https://api.telegram.org${it}`,
@@ -94,8 +91,7 @@ test('calls with another token, or no path of a bot, reach the real host as they
   assert.equal((await b.status()).polling?.by, null, 'nobody has polled');
 });
 
-test('in the sandbox the bot works as it is; another one has nowhere to go, and is told so', async (t) => {
-  const b = await bed(t);
+it('in the sandbox the bot works as it is; another one has nowhere to go, and is told so', async (b) => {
   const url = `https://api.telegram.org/bot${randomToken()}/getMe`;
   const { TELEGRAM_BOT_TOKEN: _, TELEGRAM_API_ROOT: __, ...env } = b.env;
   const bot = b.cli(['start', '--sandbox', '--', ...FETCH], { env });
@@ -106,8 +102,7 @@ test('in the sandbox the bot works as it is; another one has nowhere to go, and 
   await run.waitFor(/401 .*with --sandbox no other bot can be reached/);
 });
 
-test('sealed: the bot as it is works with its sealed token; the real one earns a 401 and is named', async (t) => {
-  const b = await bed(t);
+it('sealed: the bot as it is works with its sealed token; the real one earns a 401 and is named', async (b) => {
   const run = await b.polling(['--sealed', '--', ...FETCH]);
   await answersPing(b, run.seen);
   run.signal('SIGTERM');
@@ -138,8 +133,7 @@ async function workerEnv(b: Bed): Promise<Record<string, string>> {
   return Object.fromEntries(pairs);
 }
 
-test('off leaves the environment byte for byte alone; so does a run without a gateway', async (t) => {
-  const b = await bed(t);
+it('off leaves the environment byte for byte alone; so does a run without a gateway', async (b) => {
   const given = [
     'POLLING_ENABLED',
     'PYTHONUNBUFFERED',
@@ -160,12 +154,11 @@ test('off leaves the environment byte for byte alone; so does a run without a ga
   }
 });
 
-xtest('the hooks of a supervisor around ours are taken out, and what outlives it reaches the host itself', async (t) => {
-  const b = await bed(t);
+xit('the hooks of a supervisor around ours are taken out, and what outlives it reaches the host itself', async (b) => {
   const run = await b.polling(['--', ...FETCH]);
   const led = await workerEnv(b);
   assert.ok(led.SINGLEPOLL_HOOK);
-  const inner = await bed(t);
+  const inner = await bed(b.t);
   const innerRun = await inner.polling(['--', ...FETCH], { env: { ...led, ...inner.env } });
   const innerPid = (await inner.status()).worker?.pid ?? 0;
   const now = (environOf(innerPid) ?? []).join('\n');
@@ -183,8 +176,7 @@ xtest('the hooks of a supervisor around ours are taken out, and what outlives it
   }
 });
 
-xtest('nobody but the worker has a proxy in the gateway', async (t) => {
-  const b = await bed(t);
+xit('nobody but the worker has a proxy in the gateway', async (b) => {
   const run = await b.polling(['--intercept', 'proxy', '--', ...FETCH]);
   const port = Number(/open at http:\/\/127\.0\.0\.1:(\d+)/.exec(run.stderr())?.[1]);
   for (const head of [
@@ -205,14 +197,13 @@ xtest('nobody but the worker has a proxy in the gateway', async (t) => {
   }
 });
 
-xtest('a program that sends whole URLs to its proxy reaches the Bot API through the gateway, and other hosts', async (t) => {
-  const b = await bed(t);
+xit('a program that sends whole URLs to its proxy reaches the Bot API through the gateway, and other hosts', async (b) => {
   const { cert, key, certFile } = makeCertificate(b.dir);
   const server = createServer({ cert, key }, ({ url }, response) => response.end(`the other host, ${url}`));
   b.env.NODE_EXTRA_CA_CERTS = certFile;
   const urls = [
     `https://api.telegram.org/bot${b.token}/getMe`,
-    `https://localhost:${await listen(t, server)}/x`,
+    `https://localhost:${await listen(b.t, server)}/x`,
   ];
   const code = `const { hostname, port } = new URL(process.env.HTTPS_PROXY);
     for (const path of ${JSON.stringify(urls)})
@@ -223,9 +214,8 @@ xtest('a program that sends whole URLs to its proxy reaches the Bot API through 
   await run.waitFor(/^200 the other host, \/x$/m);
 });
 
-test("the user's proxy goes on: chained with its password for other hosts", async (t) => {
-  const b = await bed(t);
-  const { proxy } = await realApi(t, b);
+it("the user's proxy goes on: chained with its password for other hosts", async (b) => {
+  const { proxy } = await realApi(b.t, b);
   const run = await b.polling(['--', 'sh', fixture('bot.sh')]);
   await answersPing(b, run.seen);
   assert.equal((await b.status()).polling?.by, 'connect');
@@ -237,9 +227,8 @@ test("the user's proxy goes on: chained with its password for other hosts", asyn
   assert.doesNotMatch(run.stderr() + other.stderr(), /pr0xy-s3cret/);
 });
 
-test('a program that does not trust the gateway is told, and talks straight to the host, also where its one failed call ends it', async (t) => {
-  const b = await bed(t);
-  const { asked } = await realApi(t, b);
+it('a program that does not trust the gateway is told, and talks straight to the host, also where its one failed call ends it', async (b) => {
+  const { asked } = await realApi(b.t, b);
   const call = `curl -sS --cacert ${b.env.NODE_EXTRA_CA_CERTS} https://api.telegram.org/x`;
   const script = b.file('pin.sh', `${call} || exit 1; sleep 60`);
   const run = b.cli(['start', '--backoff', '10ms,100ms', '--', 'sh', script]);
@@ -248,9 +237,8 @@ test('a program that does not trust the gateway is told, and talks straight to t
   assert.equal((await b.status()).worker?.spawns, 2);
 });
 
-xtest('in the sandbox, and sealed, a program that does not trust the gateway is told, and passes it nowhere', async (t) => {
-  const b = await bed(t);
-  const { asked } = await realApi(t, b);
+xit('in the sandbox, and sealed, a program that does not trust the gateway is told, and passes it nowhere', async (b) => {
+  const { asked } = await realApi(b.t, b);
   const command = `curl -sS --cacert ${b.env.NODE_EXTRA_CA_CERTS} https://api.telegram.org/x`;
   const script = b.file('pin.sh', `while :; do ${command}; sleep 0.2; done`);
   for (const option of ['--sealed', '--sandbox']) {
@@ -259,14 +247,12 @@ xtest('in the sandbox, and sealed, a program that does not trust the gateway is 
     const run = b.cli(['start', option, '--', 'sh', script], { env: env as Record<string, string> });
     await run.waitFor(/does not accept singlepoll's certificate .* its calls to api\.telegram\.org fail/);
     await run.waitFor(/response 502/);
-    run.signal('SIGTERM');
-    assert.equal((await run.exit()).code, 0, run.seen());
+    await run.stop();
   }
   assert.deepEqual(asked, []);
 });
 
-test('a hook that has gone while singlepoll runs, in a folder with a blank: left out, said once, and the next worker starts', async (t) => {
-  const b = await bed(t);
+it('a hook that has gone while singlepoll runs, in a folder with a blank: left out, said once, and the next worker starts', async (b) => {
   const program = copyProgram(join(b.dir, 'pack age'));
   const run = b.spawn(
     process.execPath,
@@ -298,8 +284,7 @@ test('a hook that has gone while singlepoll runs, in a folder with a blank: left
   );
 });
 
-xtest('Node with its permission model, Python without its site: the bot starts all the same', async (t) => {
-  const b = await bed(t);
+xit('Node with its permission model, Python without its site: the bot starts all the same', async (b) => {
   const script = b.file('bot.mjs', readFileSync(fixture('bot.mjs')));
   const flag = process.versions.node.startsWith('20.') ? '--experimental-permission' : '--permission';
   const run = await b.polling([
@@ -327,8 +312,7 @@ xtest('Node with its permission model, Python without its site: the bot starts a
   await alone.waitFor(/^ran$/m);
 });
 
-test('a bot that goes past it all the same: why, and the one thing to do, also in status and doctor', async (t) => {
-  const b = await bed(t);
+it('a bot that goes past it all the same: why, and the one thing to do, also in status and doctor', async (b) => {
   b.env.TELEGRAM_API_ROOT = `${b.sandbox.root}/`;
   b.file('bot.py', 'import telebot\n');
   // A poller of the API root itself, as one that brings its own transport is.
@@ -352,14 +336,12 @@ test('a bot that goes past it all the same: why, and the one thing to do, also i
     const doctor = (await b.run('doctor --offline')).stdout;
     assert.match(doctor, /^note past-gateway\n.* goes past the gateway: .*\n {2}→ .*/m);
     assert.ok(doctor.includes(cure), doctor);
-    run.signal('SIGTERM');
-    assert.equal((await run.exit()).code, 0);
+    await run.stop();
   }
 });
 
-xtest('a bot that polls Telegram itself, while the API root is another server, is told of', async (t) => {
-  const b = await bed(t);
-  const { proxy } = await realApi(t, b);
+xit('a bot that polls Telegram itself, while the API root is another server, is told of', async (b) => {
+  const { proxy } = await realApi(b.t, b);
   const { port, username, password } = new URL(proxy.url);
   const code = `import http.client, ssl, time, base64
 context = ssl.create_default_context(cafile=${JSON.stringify(b.env.NODE_EXTRA_CA_CERTS)})
@@ -378,8 +360,7 @@ api.getresponse()`;
   assertNoToken(run.stderr(), b.token);
 });
 
-test('sealed, a bot that takes its token past the gateway earns a 401 there, and is told why', async (t) => {
-  const b = await bed(t);
+it('sealed, a bot that takes its token past the gateway earns a 401 there, and is told why', async (b) => {
   b.env.ROOT = b.sandbox.root;
   const code = `import http.client, os, time
 api = http.client.HTTPConnection(os.environ["ROOT"][7:])
@@ -394,8 +375,7 @@ for turn in range(1000):
   await run.waitFor(/its sealed token is not known there \(401\); .*in its own way/, 20_000);
 });
 
-xtest('a package that only root may read: who changes its user by itself is led, and can still start node', async (t) => {
-  const b = await bed(t);
+xit('a package that only root may read: who changes its user by itself is led, and can still start node', async (b) => {
   const program = copyProgram(join(b.dir, 'closed/package'));
   chmodSync(join(b.dir, 'closed'), 0o700);
   const code = `import os; os.setgid(65534); os.setuid(65534); os.execvp(${JSON.stringify(process.execPath)}, ["node", ${JSON.stringify(b.file('bot.mjs', readFileSync(fixture('bot.mjs'))))}, "fetch"])`;

@@ -1,24 +1,18 @@
 // --lease reaches its engine with the times that were asked for; where it has no place, nobody asks the engine. What may be wrong
 // with the option itself: test/unit/config-lease.test.ts.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
-import { type Engine, openEngine } from '../support/engines.ts';
+import { node } from '../support/bed.ts';
 import { starts } from '../support/judge.ts';
-import { leaseBed, leaseOf, stateIs } from '../support/lease-bed.ts';
+import { it } from '../support/kinds.ts';
+import { leaseCases, leaseOf, stateIs } from '../support/lease-bed.ts';
 
 const POLITE = node('polite.mjs');
 /** Nobody listens there: what would connect could not go on. */
 const NOWHERE = 'redis://127.0.0.1:1';
 
-let engine: Engine;
-before(async () => {
-  engine = await openEngine('redis');
-});
-after(() => engine?.close());
+const shared = leaseCases('redis');
 
-test('lease: what only its engine’s client can tell is 78 as well, before a worker is started', async (t) => {
-  const b = await bed(t);
+it('lease: what only its engine’s client can tell is 78 as well, before a worker is started', async (b) => {
   for (const [url, pattern] of [
     ['etcds://127.0.0.1?ca-file=/nowhere/ca.pem', /\/nowhere\/ca\.pem/],
     ['k8s:', /pod|cluster|server/i],
@@ -31,17 +25,22 @@ test('lease: what only its engine’s client can tell is 78 as well, before a wo
   assert.equal(starts(b.journal()).length, 0);
 });
 
-test('lease: by a variable that TOML names, and by its twins; the record promises the ttl', async (t) => {
-  const places: [(url: string) => Record<string, string>, string, number][] = [
-    [(url) => ({ SHARED_URL: ` ${url}\n` }), 'lease = "env:SHARED_URL"\nleaseProfile = "fast"\n', 6_000],
-    [
-      (url) => ({ SINGLEPOLL_LEASE: url.replace('redis:', 'VALKEY:'), SINGLEPOLL_LEASE_TTL: '7s' }),
-      '',
-      7_000,
-    ],
-  ];
-  for (const [env, toml, ttl] of places) {
-    const b = await leaseBed(t, engine);
+const PLACES: readonly [string, (url: string) => Record<string, string>, string, number][] = [
+  [
+    'by a variable that TOML names',
+    (url) => ({ SHARED_URL: ` ${url}\n` }),
+    'lease = "env:SHARED_URL"\nleaseProfile = "fast"\n',
+    6_000,
+  ],
+  [
+    'by its twins',
+    (url) => ({ SINGLEPOLL_LEASE: url.replace('redis:', 'VALKEY:'), SINGLEPOLL_LEASE_TTL: '7s' }),
+    '',
+    7_000,
+  ],
+];
+for (const [place, env, toml, ttl] of PLACES)
+  shared(`lease: ${place}; the record promises the ttl`, async (b) => {
     await b.vacate();
     b.file('singlepoll.toml', toml);
     const run = await b.polling(['--', ...node('prints-env.mjs')], { env: { ...b.env, ...env(b.url) } });
@@ -51,13 +50,10 @@ test('lease: by a variable that TOML names, and by its twins; the record promise
     assert.equal(record?.ttl, ttl);
     await run.waitFor('ENV ');
     assert.match(run.stdout(), new RegExp(`"SINGLEPOLL_EPOCH":"${record?.epoch}"`));
-    run.signal('SIGTERM');
-    assert.equal((await run.exit()).code, 0, run.seen());
-  }
-});
+    await run.stop();
+  });
 
-test('lease: deploy mode ignores it, also an engine that does not answer', async (t) => {
-  const b = await leaseBed(t, engine);
+shared('lease: deploy mode ignores it, also an engine that does not answer', async (b) => {
   const run = b.cli(['start', '--lease', NOWHERE, '--', ...POLITE], {
     env: { ...b.env, POLLING_ENABLED: '0' },
   });
@@ -67,8 +63,7 @@ test('lease: deploy mode ignores it, also an engine that does not answer', async
   assert.equal((await b.run(['status'])).code, 0);
 });
 
-test('lease: --dry-run writes no record, also with --takeover, and says who holds it', async (t) => {
-  const b = await leaseBed(t, engine);
+shared('lease: --dry-run writes no record, also with --takeover, and says who holds it', async (b) => {
   assert.equal((await b.run(['start', '--dry-run', ...b.fast, '--', ...POLITE])).code, 0);
   assert.equal(await b.text(), null);
   const other = await b.another();

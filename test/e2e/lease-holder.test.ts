@@ -1,13 +1,12 @@
 // Holding the lease, and losing it: to another machine, to somebody who edits the record, to one who asks for it.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { describe } from 'node:test';
 import { node } from '../support/bed.ts';
-import { type Engine, openEngine } from '../support/engines.ts';
 import { assertNeverTwo } from '../support/judge.ts';
 import {
   FAST_TTL_MS,
-  leaseBed,
+  leaseCases,
   leaseOf,
   stateIs,
   workerGone,
@@ -20,14 +19,9 @@ import { staysTrue, until } from '../support/wait.ts';
 const POLITE = ['--', ...node('polite.mjs')];
 
 describe('lease, holding', () => {
-  let engine: Engine;
-  before(async () => {
-    engine = await openEngine('redis');
-  });
-  after(() => engine?.close());
+  const it = leaseCases('redis');
 
-  test('holder: renews, keeps its epoch through `restart` and a crash, and is healthy', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: renews, keeps its epoch through `restart` and a crash, and is healthy', async (b) => {
     const run = await b.holding();
     const first = await b.record();
     await until('three renewals', async () => ((await b.record())?.seq ?? 0) >= (first?.seq ?? 0) + 3);
@@ -49,8 +43,7 @@ describe('lease, holding', () => {
     assertNeverTwo(b);
   });
 
-  test('holder: another stands in the record: even a deaf worker dies at once, nothing is freed, it stands by', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: another stands in the record: even a deaf worker dies at once, nothing is freed, it stands by', async (b) => {
     const run = await b.holding(['--stop-timeout', '60s'], node('ignores-term.mjs'));
     const [worker] = workersOf(b, 'ignores-term.mjs');
     const other = await b.another({ epoch: ((await b.record())?.epoch ?? 0) + 1 });
@@ -71,15 +64,14 @@ describe('lease, holding', () => {
     assert.ok(environOf(next.pid)?.includes('SINGLEPOLL_SPAWN=2'));
   });
 
-  test('holder: a record that is wiped or rolled back is written again: no restart, no other epoch', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: a record that is wiped or rolled back is written again: no restart, no other epoch', async (b) => {
     const run = await b.holding();
     const rec = await b.record();
     const old = await b.text();
-    await engine.wipe(b.botId);
+    await b.engine.wipe(b.botId);
     await until('the record to be back', async () => (await b.record())?.holder === rec?.holder);
     await until('two renewals', async () => ((await b.record())?.seq ?? 0) >= rec!.seq + 2);
-    await engine.put(b.botId, old ?? '');
+    await b.engine.put(b.botId, old ?? '');
     await until('it to be renewed', async () => ((await b.record())?.seq ?? 0) > rec!.seq + 1, {
       seen: run.seen,
     });
@@ -93,8 +85,7 @@ describe('lease, holding', () => {
     assert.match(run.stderr(), /redis has forgotten writes/);
   });
 
-  test('holder: asked in the record to hand over: the worker gone, then freed; it stands by again', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: asked in the record to hand over: the worker gone, then freed; it stands by again', async (b) => {
     const run = await b.holding();
     const [worker] = workersOf(b);
     const asker = randomUUID();
@@ -124,8 +115,7 @@ describe('lease, holding', () => {
     assertNeverTwo(b);
   });
 
-  test('holder: --takeover writes its wish, and takes what is freed', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: --takeover writes its wish, and takes what is freed', async (b) => {
     const other = await b.another();
     const run = b.cli(['start', ...b.fast, '--takeover', ...POLITE]);
     const wish = await until('its wish', async () => (await b.record())?.wants, { seen: run.seen });
@@ -147,8 +137,7 @@ describe('lease, holding', () => {
     assert.ok((rec?.epoch ?? 0) > other.rec.epoch);
   });
 
-  test('holder: stop: kept while the worker lives, longer than the ttl; gone before the record is free; exit 0', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: stop: kept while the worker lives, longer than the ttl; gone before the record is free; exit 0', async (b) => {
     const run = await b.holding(['--stop-timeout', `${FAST_TTL_MS + 2_000}ms`], node('ignores-term.mjs'));
     const pid = workersOf(b, 'ignores-term.mjs')[0]?.pid ?? -1;
     const before = await b.record();
@@ -165,8 +154,7 @@ describe('lease, holding', () => {
     assert.deepEqual([rec?.holder, rec?.epoch, rec?.wants], ['', before?.epoch, undefined], 'its epoch kept');
   });
 
-  test('holder: on the same machine a second start is 75; --takeover, a kill and `reset` are no wait', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('holder: on the same machine a second start is 75; --takeover, a kill and `reset` are no wait', async (b) => {
     const first = await b.holding();
     const second = await b.run(['start', ...b.fast, ...POLITE]);
     assert.equal(second.code, 75, second.stderr);

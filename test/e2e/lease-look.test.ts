@@ -1,13 +1,14 @@
 // What can be seen of a lease from a machine where no supervisor runs, and of a worker that goes around the gateway.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { PYTHON, worker } from '../support/bed.ts';
-import { type Engine, openEngine } from '../support/engines.ts';
+import { openEngine } from '../support/engines.ts';
 import { assertNoToken } from '../support/judge.ts';
 import {
   clockOf,
   FAST_TTL_MS,
   leaseBed,
+  leaseCases,
   leaseOf,
   stateIs,
   workerGone,
@@ -16,14 +17,9 @@ import {
 import { until } from '../support/wait.ts';
 
 describe('lease, looked at', () => {
-  let engine: Engine;
-  before(async () => {
-    engine = await openEngine('redis');
-  });
-  after(() => engine?.close());
+  const it = leaseCases('redis');
 
-  test('look: without a supervisor, who and status read the record and change nothing', async (t) => {
-    const b = await leaseBed(t, engine);
+  it('look: without a supervisor, who and status read the record and change nothing', async (b) => {
     const env = { ...b.env, SHARED_URL: b.url };
     b.file('singlepoll.toml', 'lease = "env:SHARED_URL"\n');
     const look = async () => {
@@ -55,9 +51,8 @@ describe('lease, looked at', () => {
     assert.equal(await b.text(), text);
   });
 
-  test('look: a record that is none of ours is told of', async (t) => {
-    const b = await leaseBed(t, engine);
-    await engine.put(b.botId, 'scribble');
+  it('look: a record that is none of ours is told of', async (b) => {
+    await b.engine.put(b.botId, 'scribble');
     for (const args of [['status'], ['status', '--json'], ['who'], ['who', '--json']]) {
       const answer = await b.run(args, { env: { ...b.env, SINGLEPOLL_LEASE: b.url } });
       assert.match(answer.stdout, /scribble/, args.join(' '));

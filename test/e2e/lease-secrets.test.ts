@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { node } from '../support/bed.ts';
 import { type Engine, openEngine, redisCommand, sql } from '../support/engines.ts';
 import { starts } from '../support/judge.ts';
+import { it } from '../support/kinds.ts';
 import { FAST, leaseBed, leaseEngine, leaseOf } from '../support/lease-bed.ts';
 import { commandOf, environOf, findByEnv } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
@@ -85,14 +86,12 @@ for (const name of ['redis', 'postgres'] as const) {
         assertNoSecret(commandOf(pid), `the arguments of pid ${pid}`);
         assertNoSecret((environOf(pid) ?? []).join('\n'), `the environment of pid ${pid}`);
       }
-      run.signal('SIGTERM');
-      assert.equal((await run.exit()).code, 0, run.seen());
+      await run.stop();
       assertNoSecret(run.stdout() + run.stderr(), 'the output');
       for (const path of filesUnder(b.stateDir)) assertNoSecret(readFileSync(path, 'latin1'), path);
     });
 
-    test(`${name}: wrong, or of an engine out of reach, it is not shown either`, async (t) => {
-      const b = await bed(t);
+    it(`${name}: wrong, or of an engine out of reach, it is not shown either`, async (b) => {
       const wrong = { ...b.env, SINGLEPOLL_LEASE: urlOf(encodeURIComponent(`${PASSWORD}2`)) };
       // Time for the first look on a busy machine too: later ones end nothing.
       const result = await b.run(['start', '--lease-profile', 'frugal', '--', ...SHOWN_ENV], { env: wrong });

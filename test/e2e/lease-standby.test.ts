@@ -4,15 +4,16 @@ import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe } from 'node:test';
+import { describe } from 'node:test';
 import { node, worker } from '../support/bed.ts';
 import { detach } from '../support/detach-bed.ts';
-import { ENGINES, type Engine, openEngine } from '../support/engines.ts';
+import { ENGINES } from '../support/engines.ts';
 import { assertInOrder, assertNeverTwo } from '../support/judge.ts';
 import { test, xtest } from '../support/kinds.ts';
 import {
   FAST_TTL_MS,
   leaseBed,
+  leaseCases,
   leaseEngine,
   leaseOf,
   stateIs,
@@ -27,32 +28,29 @@ import { staysTrue, until } from '../support/wait.ts';
 const POLITE = ['--', ...node('polite.mjs')];
 
 describe('lease, standing by', () => {
-  let engine: Engine;
-  before(async () => {
-    engine = await openEngine('redis');
-  });
-  after(() => engine?.close());
+  const shared = leaseCases('redis');
 
-  test('standby: start -d returns once it polls, or once another is known to hold the lease; it takes over from there', async (t) => {
-    const b = await leaseBed(t, engine);
-    await b.vacate();
-    const free = await detach(b, [...b.fast, ...POLITE]);
-    assert.match(free.finished.stdout, /polls: supervisor \d+, worker \d+/);
-    assert.equal((await b.run(['stop'])).code, 0);
-    const other = await b.another({ epoch: unixSeconds() + 5 });
-    other.live();
-    const held = await detach(b, [...b.fast, ...POLITE]);
-    assert.match(held.finished.stdout, /stands by \(.* may poll.*\): supervisor \d+/);
-    assert.ok(held.finished.stdout.includes(other.shown), held.finished.stdout);
-    const { supervisor } = await b.status();
-    await other.free();
-    await until('the detached worker to poll', async () => (await b.status()).state === 'polling');
-    assert.equal((await b.status()).supervisor?.pid, supervisor?.pid);
-    assert.equal((await b.run(['stop'])).code, 0);
-  });
+  shared(
+    'standby: start -d returns once it polls, or once another is known to hold the lease; it takes over from there',
+    async (b) => {
+      await b.vacate();
+      const free = await detach(b, [...b.fast, ...POLITE]);
+      assert.match(free.finished.stdout, /polls: supervisor \d+, worker \d+/);
+      assert.equal((await b.run(['stop'])).code, 0);
+      const other = await b.another({ epoch: unixSeconds() + 5 });
+      other.live();
+      const held = await detach(b, [...b.fast, ...POLITE]);
+      assert.match(held.finished.stdout, /stands by \(.* may poll.*\): supervisor \d+/);
+      assert.ok(held.finished.stdout.includes(other.shown), held.finished.stdout);
+      const { supervisor } = await b.status();
+      await other.free();
+      await until('the detached worker to poll', async () => (await b.status()).state === 'polling');
+      assert.equal((await b.status()).supervisor?.pid, supervisor?.pid);
+      assert.equal((await b.run(['stop'])).code, 0);
+    },
+  );
 
-  test('standby: healthy, without a worker; status, who and heartbeats name the holder', async (t) => {
-    const b = await leaseBed(t, engine);
+  shared('standby: healthy, without a worker; status, who and heartbeats name the holder', async (b) => {
     const other = await b.another({ epoch: unixSeconds() + 5 });
     other.live();
     const run = await b.standby(['--heartbeat', '200ms']);
@@ -82,8 +80,7 @@ describe('lease, standing by', () => {
     assert.deepEqual([workersOf(b).length, b.sandbox.polls().length, run.ended()], [0, 0, null]);
   });
 
-  test('standby: neither stray nor webhook is touched before the lease was won', async (t) => {
-    const b = await leaseBed(t, engine);
+  shared('standby: neither stray nor webhook is touched before the lease was won', async (b) => {
     const other = await b.another();
     other.live();
     const stray = legacyPoller(b, 'production_polling_bot.py');
@@ -105,25 +102,26 @@ describe('lease, standing by', () => {
     assertNeverTwo(b, 'polite.mjs');
   });
 
-  test('standby: --drop-pending drops where the lease was free at once, nothing when it was waited for', async (t) => {
-    const b = await leaseBed(t, engine);
-    const handled = (id: number) => b.journal().some((entry) => entry.id === id);
-    const old = b.sandbox.text('old');
-    const first = await b.holding(['--drop-pending']);
-    const fresh = b.sandbox.text('fresh');
-    await until('the fresh one', () => handled(fresh), { seen: first.seen });
-    assert.ok(!handled(old));
-    first.signal('SIGTERM');
-    await first.exit();
-    const other = await b.another({ epoch: unixSeconds() + 5 });
-    const run = await b.standby(['--drop-pending']);
-    const id = b.sandbox.text('sent while the holder stopped');
-    await other.free();
-    await until('the update to be handled', () => handled(id), { seen: run.seen });
-  });
+  shared(
+    'standby: --drop-pending drops where the lease was free at once, nothing when it was waited for',
+    async (b) => {
+      const handled = (id: number) => b.journal().some((entry) => entry.id === id);
+      const old = b.sandbox.text('old');
+      const first = await b.holding(['--drop-pending']);
+      const fresh = b.sandbox.text('fresh');
+      await until('the fresh one', () => handled(fresh), { seen: first.seen });
+      assert.ok(!handled(old));
+      first.signal('SIGTERM');
+      await first.exit();
+      const other = await b.another({ epoch: unixSeconds() + 5 });
+      const run = await b.standby(['--drop-pending']);
+      const id = b.sandbox.text('sent while the holder stopped');
+      await other.free();
+      await until('the update to be handled', () => handled(id), { seen: run.seen });
+    },
+  );
 
-  test('standby: takes over a whole ttl after the last renewal, not before; the epoch rises', async (t) => {
-    const b = await leaseBed(t, engine);
+  shared('standby: takes over a whole ttl after the last renewal, not before; the epoch rises', async (b) => {
     // Of this host name too: a name proves nothing.
     const other = await b.another({ host: hostname(), pid: 1, epoch: unixSeconds() + 1_000_000 });
     other.live(700);
@@ -139,8 +137,7 @@ describe('lease, standing by', () => {
     assert.ok(environOf(worker.pid)?.includes(`SINGLEPOLL_EPOCH=${rec?.epoch}`));
   });
 
-  test('standby: --no-wait ends with 75 and names the holder; a free lease is taken', async (t) => {
-    const b = await leaseBed(t, engine);
+  shared('standby: --no-wait ends with 75 and names the holder; a free lease is taken', async (b) => {
     const other = await b.another();
     const before = await b.text();
     const result = await b.run(['start', ...b.fast, '--no-wait', ...POLITE]);
@@ -151,29 +148,31 @@ describe('lease, standing by', () => {
     await b.holding(['--no-wait']);
   });
 
-  test('standby: --wait for a stray that comes back: another machine may have the lease meanwhile', async (t) => {
-    const b = await leaseBed(t, engine);
-    await b.vacate();
-    const again = "for (;;) require('node:child_process').spawnSync('python3', ['legacy.py'])";
-    copyFileSync(worker('poller.py'), join(b.project, 'legacy.py'));
-    const runner = b.spawn(process.execPath, ['-e', again], { cwd: b.project, env: withToken(b) });
-    await until('the stray to poll', () => polledBy(b, 'legacy.py').length > 0);
-    const run = b.start([...b.fast, '--wait', ...POLITE]);
-    await run.waitFor(/standing by until it is gone/, 30_000);
-    const status = await stateIs(b, 'standby', run);
-    const { problems, worker: none } = status;
-    assert.deepEqual([problems[0]?.code, none?.pid, leaseOf(status).mine], ['rival', null, false]);
-    const workers = workersOf(b).length;
-    await until('the lease to be free', async () => (await b.record())?.holder === '');
-    const other = await b.another();
-    other.live();
-    runner.signal('SIGKILL');
-    for (const pid of polledBy(b, 'legacy.py')) if (alive(pid)) process.kill(pid, 'SIGKILL');
-    await run.waitFor(new RegExp(`\\[lease\\].*standing by: ${other.shown}`), 30_000);
-    assert.equal(workersOf(b).length, workers);
-    await other.free();
-    await workerNumber(b, workers + 1, run);
-  });
+  shared(
+    'standby: --wait for a stray that comes back: another machine may have the lease meanwhile',
+    async (b) => {
+      await b.vacate();
+      const again = "for (;;) require('node:child_process').spawnSync('python3', ['legacy.py'])";
+      copyFileSync(worker('poller.py'), join(b.project, 'legacy.py'));
+      const runner = b.spawn(process.execPath, ['-e', again], { cwd: b.project, env: withToken(b) });
+      await until('the stray to poll', () => polledBy(b, 'legacy.py').length > 0);
+      const run = b.start([...b.fast, '--wait', ...POLITE]);
+      await run.waitFor(/standing by until it is gone/, 30_000);
+      const status = await stateIs(b, 'standby', run);
+      const { problems, worker: none } = status;
+      assert.deepEqual([problems[0]?.code, none?.pid, leaseOf(status).mine], ['rival', null, false]);
+      const workers = workersOf(b).length;
+      await until('the lease to be free', async () => (await b.record())?.holder === '');
+      const other = await b.another();
+      other.live();
+      runner.signal('SIGKILL');
+      for (const pid of polledBy(b, 'legacy.py')) if (alive(pid)) process.kill(pid, 'SIGKILL');
+      await run.waitFor(new RegExp(`\\[lease\\].*standing by: ${other.shown}`), 30_000);
+      assert.equal(workersOf(b).length, workers);
+      await other.free();
+      await workerNumber(b, workers + 1, run);
+    },
+  );
 });
 
 for (const name of ENGINES) {
@@ -199,8 +198,7 @@ for (const name of ENGINES) {
     const rec = await b.record();
     assert.deepEqual([held.mine, held.holder, held.epoch], [true, `${hostname()}:${run.pid}`, rec?.epoch]);
     await until('a renewal', async () => ((await b.record())?.seq ?? 0) > (rec?.seq ?? 0));
-    run.signal('SIGTERM');
-    assert.equal((await run.exit()).code, 0, run.seen());
+    await run.stop();
     const end = await b.record();
     assert.deepEqual([end?.holder, end?.epoch, end?.v], ['', rec?.epoch, 1], 'freed, never deleted');
     assert.equal(alive(worker.pid), false);

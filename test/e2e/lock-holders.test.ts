@@ -9,7 +9,7 @@ import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit, xtest } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
 import { assertStatusShape } from '../support/status.ts';
@@ -42,8 +42,7 @@ function folder(b: Bed, name: string, uid = 0): string {
   return path;
 }
 
-test('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who say so; a waiter takes over once it is killed', async (t) => {
-  const b = await bed(t);
+it('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who say so; a waiter takes over once it is killed', async (b) => {
   const holder = await b.polling('--stop-timeout 2s');
   holder.signal('SIGSTOP');
   const plain = await b.exits(75, START);
@@ -67,8 +66,7 @@ test('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who s
   await until('its worker', () => polledBy(b, 'polite.mjs').length === 2, waiter);
 });
 
-xtest('one in another container is named so, and never signalled', async (t) => {
-  const b = await bed(t);
+xit('one in another container is named so, and never signalled', async (b) => {
   const env = { ...b.env, SINGLEPOLL_DIR: folder(b, 'inside') };
   const command = ['-p', '-f', '--kill-child', '--mount-proc', process.execPath, '--', PROGRAM, ...START];
   const inside = b.spawn('unshare', command, { env });
@@ -79,8 +77,7 @@ xtest('one in another container is named so, and never signalled', async (t) => 
   assert.equal(starts(b.journal()).length, 1);
 });
 
-xtest('one with another state folder is stopped by the command that is printed, or by reset', async (t) => {
-  const b = await bed(t);
+xit('one with another state folder is stopped by the command that is printed, or by reset', async (b) => {
   const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'other state') } };
   const holder = await b.polling([], theirs);
   for (const words of [START, ['restart']])
@@ -130,8 +127,7 @@ for (const name of ['state2', 'x'.repeat(150)])
     assert.equal(alive(old.pid), false);
   });
 
-xtest('of another user: root sees it as a run, with whose it is, says how to stop it, and reset ends it; an ordinary user can’t', async (t) => {
-  const b = await bed(t);
+xit('of another user: root sees it as a run, with whose it is, says how to stop it, and reset ends it; an ordinary user can’t', async (b) => {
   chmodSync(b.project, 0o755);
   const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'theirs', NOBODY) }, uid: NOBODY, cwd: '/' };
   const holder = await b.polling([], theirs);
@@ -163,8 +159,7 @@ xtest('of another user: root sees it as a run, with whose it is, says how to sto
 });
 
 for (const state of ['healthy', 'hung'] as const)
-  test(`reset: a supervisor that is ${state}; the last command runs again, with its options; twice`, async (t) => {
-    const b = await bed(t);
+  it(`reset: a supervisor that is ${state}; the last command runs again, with its options; twice`, async (b) => {
     let old = await b.polling('--max-restarts 7/3m --stop-timeout 2s');
     for (let round = 0; round < 2; round++) {
       const workers = polledBy(b, 'polite.mjs');
@@ -183,8 +178,7 @@ for (const state of ['healthy', 'hung'] as const)
     assertNeverTwo(b);
   });
 
-test('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, nothing is left', async (t) => {
-  const b = await bed(t);
+it('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, nothing is left', async (b) => {
   const old = await b.polling(['--stop-timeout', '2s', '--', ...node('setsid-child.mjs')]);
   old.signal('SIGSTOP');
   const stray = legacyPoller(b, 'production_polling_bot.py');
@@ -204,8 +198,7 @@ test('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0,
   await b.exits(3, 'status');
 });
 
-test('reset: with a command given that one runs; nothing to start is 78; where nothing runs --no-start is 0', async (t) => {
-  const b = await bed(t);
+it('reset: with a command given that one runs; nothing to start is 78; where nothing runs --no-start is 0', async (b) => {
   await b.exits(78, 'reset');
   await b.exits(0, 'reset --no-start');
   await b.polling();
@@ -219,8 +212,7 @@ test('reset: with a command given that one runs; nothing to start is 78; where n
   assert.deepEqual(readdirSync(join(b.stateDir, String(b.botId))), ['history.json']);
 });
 
-xtest('reset: from another folder the last command runs in its own folder, flags mean files of this one; a folder that is gone is 78', async (t) => {
-  const b = await bed(t);
+xit('reset: from another folder the last command runs in its own folder, flags mean files of this one; a folder that is gone is 78', async (b) => {
   const cwd = join(b.dir, 'release-1');
   mkdirSync(cwd);
   const old = await b.polling(['--', ...node('prints-env.mjs')], { cwd });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type Bed, bed, POLITE } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { lockNames, NOBODY, paddedName, squat } from '../support/squatter.ts';
 
@@ -20,8 +20,7 @@ const cureOf = (stderr: string) => stderr.split('  → ').at(-1)!.split('\n')[0]
 const yields = async (b: Bed, holder: Running) =>
   assert.match((await b.exits(75, START)).stderr, new RegExp(`\\b${holder.pid}\\b`));
 
-test('a liar at the first names keeps nobody from his start', async (t) => {
-  const b = await bed(t);
+it('a liar at the first names keeps nobody from his start', async (b) => {
   const liar = await squat(b, 'lie', padded(b).slice(0, 2), { uid: NOBODY });
   const holder = await b.polling();
   await yields(b, holder);
@@ -33,8 +32,7 @@ test('a liar at the first names keeps nobody from his start', async (t) => {
   await holder.ends(0);
 });
 
-test('liars at all names: 75 with the pid and the kill, which helps; a user who may not see them gets a command that shows them', async (t) => {
-  const b = await bed(t);
+it('liars at all names: 75 with the pid and the kill, which helps; a user who may not see them gets a command that shows them', async (b) => {
   const liar = await squat(b, 'lie', padded(b), { uid: NOBODY });
   const { stderr } = await b.exits(75, START);
   assert.equal(cureOf(stderr), `kill ${liar.pid}`, stderr);
@@ -52,8 +50,7 @@ test('liars at all names: 75 with the pid and the kill, which helps; a user who 
 });
 
 for (const mode of ['mute', 'bind'] as const)
-  xtest(`one that is silent (${mode}) counts as a holder; reset does not signal it, and says what to type`, async (t) => {
-    const b = await bed(t);
+  xit(`one that is silent (${mode}) counts as a holder; reset does not signal it, and says what to type`, async (b) => {
     const stranger = await squat(b, mode, padded(b).slice(1, 2), { uid: NOBODY });
     for (const words of [START, ['reset', '--no-start']]) {
       const { stderr } = await b.exits(75, words);
@@ -63,9 +60,8 @@ for (const mode of ['mute', 'bind'] as const)
     assert.equal(starts(b.journal()).length, 0);
   });
 
-xtest('user nobody can’t make root’s reset kill a process, or stop another bot’s supervisor', async (t) => {
-  const b = await bed(t);
-  const other = await bed(t);
+xit('user nobody can’t make root’s reset kill a process, or stop another bot’s supervisor', async (b) => {
+  const other = await bed(b.t);
   const supervisor = await other.polling();
   mkdirSync(join(b.dir, 'singlepoll'));
   const tail = b.spawn('tail', ['-f', b.file('../singlepoll/x.log', 'x\n')]);
@@ -85,8 +81,7 @@ xtest('user nobody can’t make root’s reset kill a process, or stop another b
   assert.equal(supervisor.ended(), null);
 });
 
-xtest('names that only look the same, and 700 connections to the lock and to the control socket, do not make stop fail', async (t) => {
-  const b = await bed(t);
+xit('names that only look the same, and 700 connections to the lock and to the control socket, do not make stop fail', async (b) => {
   const holder = await b.polling();
   const alike = lockNames(b).map((name) => paddedName(name, '@'));
   await squat(b, 'lie', alike, { uid: NOBODY });

@@ -5,12 +5,11 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { bed, POLITE } from '../support/bed.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
-test('a dozen starters race, exactly one wins, the others yield with 75 and say to whom', async (t) => {
-  const b = await bed(t);
+it('a dozen starters race, exactly one wins, the others yield with 75 and say to whom', async (b) => {
   const runs = Array.from({ length: 12 }, () => b.start());
   const isOver = () => runs.filter((run) => run.ended()).length === runs.length - 1;
   const seen = () => runs.map((run) => run.seen()).join('\n');
@@ -26,10 +25,9 @@ test('a dozen starters race, exactly one wins, the others yield with 75 and say 
   assert.equal(starts(b.journal()).length, 1, 'one worker ever');
 });
 
-test('the same for other HOMEs, folders, state folders and an empty environment; another bot is not disturbed', async (t) => {
-  const b = await bed(t);
+it('the same for other HOMEs, folders, state folders and an empty environment; another bot is not disturbed', async (b) => {
   const holder = await b.polling();
-  const two = await bed(t);
+  const two = await bed(b.t);
   const second = await two.polling([], { env: { ...two.env, SINGLEPOLL_DIR: b.stateDir } });
   const other = join(b.dir, 'elsewhere');
   mkdirSync(other, { mode: 0o700 });
@@ -49,8 +47,7 @@ test('the same for other HOMEs, folders, state folders and an empty environment;
   assert.deepEqual([holder.ended(), second.ended()], [null, null]);
 });
 
-test('--wait stands by, and goes on as soon as the lock is free; of three that wait exactly one takes it; SIGTERM ends a waiter', async (t) => {
-  const b = await bed(t);
+it('--wait stands by, and goes on as soon as the lock is free; of three that wait exactly one takes it; SIGTERM ends a waiter', async (b) => {
   const holder = await b.polling();
   const waiters = [1, 2, 3].map(() => b.start('--wait'));
   for (const waiter of waiters) await waiter.waitFor(String(holder.pid));
@@ -65,8 +62,7 @@ test('--wait stands by, and goes on as soon as the lock is free; of three that w
   assertNeverTwo(b);
 });
 
-test('a state folder that is gone is made again, and stop finds the supervisor there; a crowded control socket has its turn', async (t) => {
-  const b = await bed(t);
+it('a state folder that is gone is made again, and stop finds the supervisor there; a crowded control socket has its turn', async (b) => {
   const run = await b.polling();
   rmSync(b.stateDir, { recursive: true });
   assert.match((await b.exits(0, 'stop')).stdout, new RegExp(`^stopped: supervisor ${run.pid}\\b`));
@@ -75,7 +71,7 @@ test('a state folder that is gone is made again, and stop finds the supervisor t
   const path = join(b.stateDir, String(b.botId), 'control.sock');
   // The server gives each of them three seconds to ask for something.
   const idle = Array.from({ length: 80 }, () => net.connect(path).on('error', () => {}));
-  t.after(() => {
+  b.t.after(() => {
     for (const socket of idle) socket.destroy();
   });
   await until('the connections', () => idle.every((socket) => !socket.connecting));
@@ -83,8 +79,7 @@ test('a state folder that is gone is made again, and stop finds the supervisor t
   await next.ends(0);
 });
 
-xtest('a control socket gone for good: stop and restart do not say that nothing runs; takeover ends; reset helps', async (t) => {
-  const b = await bed(t);
+xit('a control socket gone for good: stop and restart do not say that nothing runs; takeover ends; reset helps', async (b) => {
   const run = await b.polling();
   rmSync(b.stateDir, { recursive: true });
   // So that it can't be made again.

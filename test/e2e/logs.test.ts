@@ -8,7 +8,7 @@ import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { detach, logFile, logText } from '../support/detach-bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit } from '../support/kinds.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -50,8 +50,7 @@ if (mayMount())
     assert.equal((await b.status()).healthy, true);
   });
 
-test('it is rotated while the worker floods it; nothing but what is rotated away is lost; a reader that leaves ends logs', async (t) => {
-  const b = await bed(t);
+it('it is rotated while the worker floods it; nothing but what is rotated away is lost; a reader that leaves ends logs', async (b) => {
   const counts = `import { writeSync } from 'node:fs';
 for (let n = 0; n < 200_000; n++) {
   const line = Buffer.from('line ' + n + ' ' + process.env.TELEGRAM_BOT_TOKEN + '\\n');
@@ -88,8 +87,7 @@ await import(${JSON.stringify(node('polite.mjs')[1])});`;
   assert.deepEqual([piped.stdout().split('\n').length, piped.stderr()], [2, '']);
 });
 
-xtest('in the foreground --log-file writes what is printed, too', async (t) => {
-  const b = await bed(t);
+xit('in the foreground --log-file writes what is printed, too', async (b) => {
   const run = await b.polling('--log-file x.log');
   const path = join(b.project, 'x.log');
   await until('the log', () => logText(b, path).includes('[poll]'));
@@ -102,8 +100,7 @@ xtest('in the foreground --log-file writes what is printed, too', async (t) => {
     assert.ok(logText(b, path).includes(` out ${line}`), line);
 });
 
-test('logs: -n, and -f across the end and the next start of the run', async (t) => {
-  const b = await bed(t);
+it('logs: -n, and -f across the end and the next start of the run', async (b) => {
   assert.match((await b.exits(78, 'logs')).stderr, /only a detached run writes one/);
   await detach(b, POLITE);
   for (const words of ['-n 3', '-n3', '-3'])

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bed } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive, allPids, commandOf, environOf, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -20,8 +19,7 @@ const environment = (pid: number): string[] | undefined =>
     ?.map((it) => it.replace(/^(SINGLEPOLL_SPAWN|SINGLEPOLL_HOOK|TELEGRAM_API_ROOT)=.*/, '$1'))
     .sort();
 
-test('it becomes the worker when that is killed, and another waits; one that somebody has ended is missed by nobody', async (t) => {
-  const b = await bed(t);
+it('it becomes the worker when that is killed, and another waits; one that somebody has ended is missed by nobody', async (b) => {
   const run = await b.polling();
   const latest = () => polledBy(b, 'polite.mjs').at(-1) ?? -1;
   const successor = async (before: number) => {
@@ -45,8 +43,7 @@ test('it becomes the worker when that is killed, and another waits; one that som
   await waits(run);
 });
 
-test('nothing waits when the supervisor has ended, in order or by SIGKILL', async (t) => {
-  const b = await bed(t);
+it('nothing waits when the supervisor has ended, in order or by SIGKILL', async (b) => {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     const run = await b.polling();
     const shell = await waits(run);
@@ -56,8 +53,7 @@ test('nothing waits when the supervisor has ended, in order or by SIGKILL', asyn
   }
 });
 
-xtest('it begins in the folder that has the name by then', async (t) => {
-  const b = await bed(t);
+xit('it begins in the folder that has the name by then', async (b) => {
   const folder = join(b.dir, 'app');
   const deploy = (mark: string) => {
     mkdirSync(folder);

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { type Bed, bed, PYTHON } from '../support/bed.ts';
+import { type Bed, PYTHON } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
+import { it } from '../support/kinds.ts';
 import { environOf } from '../support/proc.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -35,8 +35,7 @@ for (;;) {
   await pause(100);
 }`;
 
-test('READY after the first poll, WATCHDOG while polls succeed, STOPPING; nothing for the worker', async (t) => {
-  const b = await bed(t);
+it('READY after the first poll, WATCHDOG while polls succeed, STOPPING; nothing for the worker', async (b) => {
   const socket = join(b.dir, 'notify');
   const told = await manager(b, socket);
   const env = { ...b.env, NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000000' };
@@ -69,16 +68,14 @@ test('READY after the first poll, WATCHDOG while polls succeed, STOPPING; nothin
   await until('the watchdog to be fed no more', isStarved, run);
   b.file('polls', '');
   await until('the watchdog to be fed again', () => told.lines('WATCHDOG').length > starved, run);
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
   await until('STOPPING', () => told.lines('STOPPING').length === 1);
   assert.equal(told.lines('STATUS').at(-1), 'STATUS=stopped: SIGTERM');
   assert.equal(told.lines('READY').length, 1, 'said once');
   assertNoToken(JSON.stringify(told.texts()), b.token);
 });
 
-test('who stands by is ready, and fed; an abstract socket; a watchdog of another process is not fed', async (t) => {
-  const b = await bed(t);
+it('who stands by is ready, and fed; an abstract socket; a watchdog of another process is not fed', async (b) => {
   await b.polling();
   const socket = `@singlepoll-test-${b.cookie}`;
   const told = await manager(b, socket);
@@ -87,8 +84,7 @@ test('who stands by is ready, and fed; an abstract socket; a watchdog of another
   await until('READY', () => told.lines('READY').length === 1, waiting);
   assert.match(told.lines('STATUS')[0] ?? '', /stands by/);
   await until('the watchdog to be fed', () => told.lines('WATCHDOG').length > 2);
-  waiting.signal('SIGTERM');
-  await waiting.ends(0);
+  await waiting.stop();
   await until('STOPPING', () => told.lines('STOPPING').length === 1);
   const fed = told.lines('WATCHDOG').length;
   const other = b.start('--wait', { env: { ...env, WATCHDOG_PID: '1' } });

@@ -14,11 +14,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { COMMAND, PROGRAM } from '../support/cli.ts';
 import { controlSockets, flood } from '../support/garbage.ts';
 import { assertNoControls, assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
@@ -36,8 +36,7 @@ async function refusesFolder(b: Bed, folder: string): Promise<void> {
   assert.equal(starts(b.journal()).length, 0);
 }
 
-test('state folder: a link, world-writable, a file, of another user: refused; read-only or full: told; missing: made, 0700', async (t) => {
-  const b = await bed(t);
+it('state folder: a link, world-writable, a file, of another user: refused; read-only or full: told; missing: made, 0700', async (b) => {
   const path = (name: string) => join(b.dir, name);
   mkdirSync(path('real'), { mode: 0o700 });
   symlinkSync(path('real'), path('link'));
@@ -76,8 +75,7 @@ test('state folder: a link, world-writable, a file, of another user: refused; re
   assert.equal(statSync(path('fresh')).mode & 0o777, 0o700);
 });
 
-xtest('state folder: FIFOs, endless devices and links where it remembers: nothing waits for one or is written through one', async (t) => {
-  const b = await bed(t);
+xit('state folder: FIFOs, endless devices and links where it remembers: nothing waits for one or is written through one', async (b) => {
   const folder = join(b.stateDir, String(b.botId));
   const victim = b.file('victim', 'precious');
   mkdirSync(folder, { mode: 0o700 });
@@ -105,8 +103,7 @@ xtest('state folder: FIFOs, endless devices and links where it remembers: nothin
   assert.equal(readFileSync(victim, 'utf8'), 'precious');
 });
 
-test('control socket: garbage, half-open connections, megabytes and another user of the machine do no harm', async (t) => {
-  const b = await bed(t);
+it('control socket: garbage, half-open connections, megabytes and another user of the machine do no harm', async (b) => {
   const run = await b.polling();
   const sockets = controlSockets(run.pid);
   assert.ok(sockets.length > 0, 'the supervisor listens somewhere');
@@ -125,8 +122,7 @@ s.sendall(b'stop\\n{"command":"stop"}\\n{"cmd":"stop"}\\n{"op":"stop"}\\n{"metho
   await b.exits(0, 'stop');
 });
 
-xtest('command lines and folders with newlines, escapes, invalid UTF-8 and 1.5 MB steer no terminal and hide nobody', async (t) => {
-  const b = await bed(t);
+xit('command lines and folders with newlines, escapes, invalid UTF-8 and 1.5 MB steer no terminal and hide nobody', async (b) => {
   const start = (env: Record<string, string>) =>
     b.spawn(PYTHON, [worker('../hostile-exec.py'), worker('poller.py'), '1500000'], { env });
   const guilty = start({ LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root });
@@ -150,8 +146,7 @@ xtest('command lines and folders with newlines, escapes, invalid UTF-8 and 1.5 M
   for (const it of [run.stderr(), text]) assertNoControls(it);
 });
 
-xtest('few descriptors: whatever is not possible then, the program ends and the lock is free', async (t) => {
-  const b = await bed(t);
+xit('few descriptors: whatever is not possible then, the program ends and the lock is free', async (b) => {
   const limited = 'exec "$0" start --max-restarts 1/1m --backoff 10ms,20ms -- sleep 0.1';
   for (const limit of [30, 26, 24, 22]) {
     await b.spawn('/bin/sh', ['-c', `ulimit -n ${limit}; ${limited}`, PROGRAM], { env: b.env }).exit();
@@ -159,8 +154,7 @@ xtest('few descriptors: whatever is not possible then, the program ends and the 
   }
 });
 
-test('a working folder that was deleted: status and stop serve, start says so with 78', async (t) => {
-  const b = await bed(t);
+it('a working folder that was deleted: status and stop serve, start says so with 78', async (b) => {
   const gone = join(b.dir, 'gone');
   const there = (args: string) => {
     const script = `mkdir ${gone}; cd ${gone}; rmdir ${gone}; exec "$0" ${args}`;
@@ -175,8 +169,7 @@ test('a working folder that was deleted: status and stop serve, start says so wi
   await run.ends(0);
 });
 
-xtest('singlepoll under another name: a standby is no stray, and a hung holder can be reset', async (t) => {
-  const b = await bed(t);
+xit('singlepoll under another name: a standby is no stray, and a hung holder can be reset', async (b) => {
   const other = join(b.dir, 'onepoll');
   symlinkSync(PROGRAM, other);
   const run = await b.polling();
@@ -193,8 +186,7 @@ xtest('singlepoll under another name: a standby is no stray, and a hung holder c
   await b.exits(0, 'reset --no-start');
 });
 
-xtest('a machine without /proc: every command that needs the process list says so and ends with 78', async (t) => {
-  const b = await bed(t);
+xit('a machine without /proc: every command that needs the process list says so and ends with 78', async (b) => {
   // A state folder that knows a run.
   const run = await b.polling();
   run.signal('SIGTERM');
@@ -226,8 +218,7 @@ for (const [what, replace] of [
     },
   ],
 ] as const)
-  test(`its files are ${what} while it runs (an upgrade in place): crash, rival, alerts, watchers and stop`, async (t) => {
-    const b = await bed(t);
+  it(`its files are ${what} while it runs (an upgrade in place): crash, rival, alerts, watchers and stop`, async (b) => {
     const program = copyProgram(join(b.dir, 'package'));
     const words = ['start', '--log-file', join(b.dir, 'log'), ...POLITE];
     const env = { ...b.env, ASSISTANT_ADMIN_TELEGRAM_ID: '42' };
@@ -250,8 +241,7 @@ for (const [what, replace] of [
     assert.match(run.stderr(), /rival_bot\.py/);
   });
 
-test('nohup: a hang-up that was ignored at the start stays ignored, and the worker is not told of it', async (t) => {
-  const b = await bed(t);
+it('nohup: a hang-up that was ignored at the start stays ignored, and the worker is not told of it', async (b) => {
   const script = 'trap "" HUP; exec "$0" start -- "$@"';
   const run = b.spawn('/bin/sh', ['-c', script, COMMAND, ...node('prints-env.mjs')], { env: b.env });
   await until('the worker to poll', () => b.sandbox.polls().length > 0, run);

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
+import { type Bed, node, PYTHON, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive, commandOf, findByEnv } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -15,8 +15,7 @@ import { until } from '../support/wait.ts';
 const MIB = 1024 * 1024;
 const BIG_MB = 100;
 
-test('masking: whole, in a URL, of another bot, split over two writes, byte by byte, without a newline', async (t) => {
-  const b = await bed(t);
+it('masking: whole, in a URL, of another bot, split over two writes, byte by byte, without a newline', async (b) => {
   const other = randomToken();
   b.env.SP_TEST_OTHER_TOKEN = other;
   const run = await b.polling(['--', ...node('prints-token.mjs')]);
@@ -38,8 +37,7 @@ test('masking: whole, in a URL, of another bot, split over two writes, byte by b
   assert.ok(!out.includes('stderr whole'), 'stderr is not on stdout');
 });
 
-test('bytes: what is no token, and noise, arrive unchanged on both streams; last words are complete', async (t) => {
-  const b = await bed(t);
+it('bytes: what is no token, and noise, arrive unchanged on both streams; last words are complete', async (b) => {
   const text = [
     'at 12:34:56 100:200 bot1:2 12345678:short',
     `sha 0123456789:${'g'.repeat(5)} ratio 1234567890:1`,
@@ -68,8 +66,7 @@ test('bytes: what is no token, and noise, arrive unchanged on both streams; last
   assert.equal(stdout.length, line.length * 5400);
 });
 
-test('bytes: a prompt without a newline appears while the worker waits', async (t) => {
-  const b = await bed(t);
+it('bytes: a prompt without a newline appears while the worker waits', async (b) => {
   for (const text of ['prompt> ', 'ends in a colon 1234567890:']) {
     b.file('text', text);
     const run = b.start(['--', 'sh', '-c', 'cat text; exec sleep 1000']);
@@ -79,8 +76,7 @@ test('bytes: a prompt without a newline appears while the worker waits', async (
   }
 });
 
-test(`much: a reader that does not read holds the worker back, not the memory; then ${BIG_MB} MB arrive, and polls follow`, async (t) => {
-  const b = await bed(t);
+it(`much: a reader that does not read holds the worker back, not the memory; then ${BIG_MB} MB arrive, and polls follow`, async (b) => {
   const run = b.start(['--', ...node('prints-much.mjs', String(BIG_MB))]);
   let bytes = 0;
   run.child.stdout?.removeAllListeners('data').pause();
@@ -99,17 +95,14 @@ test(`much: a reader that does not read holds the worker back, not the memory; t
   assert.ok(peakKb() < 300_000, `peak ${peakKb()} kB`);
 });
 
-xtest('a worker that closes its stdout and stderr, and streams closed from the start: it goes on polling', async (t) => {
-  const b = await bed(t);
+xit('a worker that closes its stdout and stderr, and streams closed from the start: it goes on polling', async (b) => {
   const run = await b.polling(['--', ...node('closes-stdout.mjs')]);
   await b.serves(run);
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
   const words = ['sh', process.execPath, PROGRAM, 'start', '--', ...node('polite.mjs')];
   const closed = b.spawn('sh', ['-c', 'exec "$@" <&- >&- 2>&-', ...words], { env: b.env });
   await b.serves(closed);
-  closed.signal('SIGTERM');
-  await closed.ends(0);
+  await closed.stop();
 });
 
 /** Prints a line every 5 ms on both streams, beside a poller. */
@@ -124,8 +117,7 @@ await import(${JSON.stringify(node('polite.mjs')[1])});\n`,
 ];
 
 for (const how of ['has gone (EPIPE)', 'is a full disk (/dev/full)'] as const)
-  test(`the reader of both streams ${how}: supervisor and worker go on, and stop`, async (t) => {
-    const b = await bed(t);
+  it(`the reader of both streams ${how}: supervisor and worker go on, and stop`, async (b) => {
     const full = how.startsWith('is') ? openSync('/dev/full', 'w') : null;
     const run = await b.polling(
       ['--heartbeat', '100ms', '--', ...chatty(b)],
@@ -139,8 +131,7 @@ for (const how of ['has gone (EPIPE)', 'is a full disk (/dev/full)'] as const)
     await b.serves(run);
     assert.equal((await b.status()).supervisor?.pid, run.pid);
     assert.equal(new Set(polledBy(b, 'chatty.mjs')).size, 1, 'the same worker');
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
     assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
   });
 
@@ -162,8 +153,7 @@ async function inTerminal(b: Bed, command: readonly string[]) {
   return { ...terminal, hangUp, end: () => rmSync(file) };
 }
 
-xtest('a terminal hangs up, with a worker that prints: supervisor and worker end', async (t) => {
-  const b = await bed(t);
+xit('a terminal hangs up, with a worker that prints: supervisor and worker end', async (b) => {
   const terminal = await inTerminal(b, [...START, ...chatty(b)]);
   const workers = () => findByEnv('SINGLEPOLL_BOT', String(b.botId));
   await terminal.hangUp();
@@ -180,8 +170,7 @@ for (const [how, command] of [
   // dash does not; nohup takes the terminal away from stdin.
   ['nohup node … in dash', ['dash', '-c', '"$@"; exit', 'dash', ...nohup]],
 ] as const)
-  test(`a terminal hangs up, \`${how}\`: supervisor and worker go on`, async (t) => {
-    const b = await bed(t);
+  it(`a terminal hangs up, \`${how}\`: supervisor and worker go on`, async (b) => {
     const terminal = await inTerminal(b, command);
     await terminal.hangUp();
     await b.serves(terminal);

@@ -1,9 +1,9 @@
 // The steps of `start` in order, what is said of each, what the worker gets; `status`, `stop` and `restart`: shapes and exit codes.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { StatusDocument } from '../../src/supervisor/status.ts';
-import { allGone, type Bed, bed, node, POLITE } from '../support/bed.ts';
+import { allGone, type Bed, node, POLITE } from '../support/bed.ts';
 import { assertInOrder, assertNeverTwo, assertNoControls, assertNoToken, handled } from '../support/judge.ts';
+import { it } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
@@ -26,8 +26,7 @@ const shownEnvs = (stdout: string): ShownEnv[] =>
     .filter((text) => text.startsWith('ENV '))
     .map((line) => JSON.parse(line.slice(4)));
 
-test('start: bot, lock, webhook, worker in this order, updates kept, no token said; a dry run changes nothing', async (t) => {
-  const b = await bed(t);
+it('start: bot, lock, webhook, worker in this order, updates kept, no token said; a dry run changes nothing', async (b) => {
   const url = 'https://hooks.example.com/hidden-path-4711/x?key=k-4711';
   await b.sandbox.setWebhook(url);
   const ids = ['one', 'two', 'three'].map((text) => b.sandbox.text(text));
@@ -58,12 +57,10 @@ test('start: bot, lock, webhook, worker in this order, updates kept, no token sa
   assert.ok(!text.includes('4711'), `the secret of the webhook's path is shown:\n${text}`);
   assertNoToken(text + run.stdout(), b.token);
   assert.equal((await b.sandbox.webhookInfo()).url, '');
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
 });
 
-test('start: a stray that holds the poll is asked for and stopped after the lock and before the worker; heartbeats', async (t) => {
-  const b = await bed(t);
+it('start: a stray that holds the poll is asked for and stopped after the lock and before the worker; heartbeats', async (b) => {
   const stray = legacyPoller(b, 'stray_bot.py');
   await until('the stray to poll', () => b.sandbox.polls().length > 0);
   const run = b.start('--heartbeat 300ms');
@@ -81,8 +78,7 @@ test('start: a stray that holds the poll is asked for and stopped after the lock
   await until('three heartbeats', () => run.stderr().split('[hb] alive offset=').length > 3, run);
 });
 
-test('start: what the worker is given; SINGLEPOLL_RUN is new in each run, SINGLEPOLL_SPAWN counts within it', async (t) => {
-  const b = await bed(t);
+it('start: what the worker is given; SINGLEPOLL_RUN is new in each run, SINGLEPOLL_SPAWN counts within it', async (b) => {
   const argv = ['--flag', 'a b', '', '$HOME', '--', '-x'];
   const run = await b.polling(['--backoff', '10ms,50ms', '--', ...node('prints-env.mjs', ...argv)]);
   const nth = (count: number, of = run) =>
@@ -103,8 +99,7 @@ test('start: what the worker is given; SINGLEPOLL_RUN is new in each run, SINGLE
   process.kill(shown.pid, 'SIGKILL');
   const after = await nth(2);
   assert.deepEqual([after.env.SINGLEPOLL_RUN, after.env.SINGLEPOLL_SPAWN], [env.SINGLEPOLL_RUN, '2']);
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
   const next = await nth(1, b.start(['--', ...node('prints-env.mjs')]));
   assert.notEqual(next.env.SINGLEPOLL_RUN, env.SINGLEPOLL_RUN);
   assert.equal(next.env.SINGLEPOLL_SPAWN, '1');
@@ -120,8 +115,7 @@ async function look(b: Bed, code: number): Promise<StatusDocument> {
   return status;
 }
 
-test('status: stopped is 3, with bot, webhook and strays all the same', async (t) => {
-  const b = await bed(t);
+it('status: stopped is 3, with bot, webhook and strays all the same', async (b) => {
   const stray = legacyPoller(b, 'production_polling_bot.py');
   await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
   await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
@@ -145,8 +139,7 @@ test('status: stopped is 3, with bot, webhook and strays all the same', async (t
   assertNoControls(stdout);
 });
 
-test('status: polling is 0, everything filled in; works while Telegram is out of reach; a worker that never polled is starting', async (t) => {
-  const b = await bed(t);
+it('status: polling is 0, everything filled in; works while Telegram is out of reach; a worker that never polled is starting', async (b) => {
   const idle = b.start('-- sleep 1000');
   await idle.waitFor(/\[worker\] started/);
   assert.equal((await b.status()).state, 'starting');
@@ -175,8 +168,7 @@ test('status: polling is 0, everything filled in; works while Telegram is out of
   assertStatusShape(JSON.parse(away.stdout));
 });
 
-test('stop says what it stopped, a second one that nothing runs, both 0; restart replaces the worker gracefully, many at once end with one', async (t) => {
-  const b = await bed(t);
+it('stop says what it stopped, a second one that nothing runs, both 0; restart replaces the worker gracefully, many at once end with one', async (b) => {
   const run = await b.polling();
   const [old = -1] = polledBy(b, 'polite.mjs');
   await b.exits(0, 'restart');

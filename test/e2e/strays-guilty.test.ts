@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { allGone, type Bed, bed, botFixture, node, POLITE, PYTHON, worker } from '../support/bed.ts';
+import { allGone, type Bed, botFixture, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import {
   type Hidden,
@@ -73,8 +73,7 @@ const ROWS: readonly (HiddenOptions & { what: string; endsItself?: boolean })[] 
 ];
 
 for (const [index, { what, endsItself, ...options }] of ROWS.entries())
-  test(`no token to be read: ${what}`, async (t) => {
-    const b = await bed(t);
+  it(`no token to be read: ${what}`, async (b) => {
     const stray = await startHidden(b, `hidden-${index}`, options);
     if (!endsItself) return foundAndStopped(b, [stray]);
     const run = startWorker(b);
@@ -83,16 +82,14 @@ for (const [index, { what, endsItself, ...options }] of ROWS.entries())
     assert.equal(run.ended(), null, run.seen());
   });
 
-xtest('two at once, and two lives of one of them: all go', async (t) => {
-  const b = await bed(t);
+xit('two at once, and two lives of one of them: all go', async (b) => {
   const one = await startHidden(b, 'hidden-one', { from: 'config.json' });
   const twin = await startHidden(b, 'twin', { shell: '% & exec %', args: ['--at-409', '1'] });
   await until('both lives to poll', () => twin.pids().length === 2, { ms: LONG_MS });
   await foundAndStopped(b, [one, twin]);
 });
 
-xtest('under a shell that starts it again for ever: the shell goes with it; if it ends at its 409, or 75 names the shell', async (t) => {
-  const b = await bed(t);
+xit('under a shell that starts it again for ever: the shell goes with it; if it ends at its 409, or 75 names the shell', async (b) => {
   const stray = await startHidden(b, 'looped', { shell: 'while :; do %; sleep 0.1; done' });
   const run = startWorker(b);
   await foundAndStopped(b, [stray], run);
@@ -109,8 +106,7 @@ xtest('under a shell that starts it again for ever: the shell goes with it; if i
   assert.match(next.stderr(), new RegExp(`\\b${looping.run.pid}\\b`), 'the shell is named');
 });
 
-test('reset stops it, too; a dry run and who ask nobody and stop nobody; who --probe proves it, with pid and folder', async (t) => {
-  const b = await bed(t);
+it('reset stops it, too; a dry run and who ask nobody and stop nobody; who --probe proves it, with pid and folder', async (b) => {
   const stray = await startHidden(b, 'hidden', { from: 'stdin' });
   const before = b.sandbox.polls().length;
   await b.exits(0, ['start', '--dry-run', ...POLITE], { ms: LONG_MS });
@@ -125,8 +121,7 @@ test('reset stops it, too; a dry run and who ask nobody and stop nobody; who --p
   assert.match(stderr, new RegExp(`\\bpid ${stray.pids()[0]}\\b`));
 });
 
-test('one that starts while the worker runs is named with user and folder, and stopped; the worker notices nothing', async (t) => {
-  const b = await bed(t);
+it('one that starts while the worker runs is named with user and folder, and stopped; the worker notices nothing', async (b) => {
   const run = startWorker(b);
   const mine = await workerWorks(b, run);
   const stray = await startHidden(b, 'late', { from: 'config.json' });
@@ -141,8 +136,7 @@ test('one that starts while the worker runs is named with user and folder, and s
   assert.ok(b.journal().every((entry) => entry.pid !== mine || entry.ev !== 'conflict'));
 });
 
-test('one process that polls two bots: 75 names the other bot and touches nothing; --takeover and reset stop it, and say so', async (t) => {
-  const b = await bed(t);
+it('one process that polls two bots: 75 names the other bot and touches nothing; --takeover and reset stop it, and say so', async (b) => {
   const other = otherBot(b);
   const otherId = new RegExp(`\\b${other.split(':')[0]}\\b`);
   const twoBots = async () => {
@@ -179,8 +173,7 @@ test('one process that polls two bots: 75 names the other bot and touches nothin
   assert.match(stderr, otherId);
 });
 
-test('all kinds that show the token, together: daemons, a master with workers, one that ignores SIGTERM, a child in another session', async (t) => {
-  const b = await bed(t);
+it('all kinds that show the token, together: daemons, a master with workers, one that ignores SIGTERM, a child in another session', async (b) => {
   const folder = (name: string) => {
     mkdirSync(join(b.dir, name));
     return join(b.dir, name);
@@ -209,8 +202,7 @@ test('all kinds that show the token, together: daemons, a master with workers, o
   assert.ok(gunicorn.some(isNamed), 'gunicorn is named');
 });
 
-xtest('old pollers of every kind fight; after start every getUpdates is the worker’s, and no update is lost', async (t) => {
-  const b = await bed(t);
+xit('old pollers of every kind fight; after start every getUpdates is the worker’s, and no update is lost', async (b) => {
   const env = botEnv(b);
   const old = [
     b.spawn(process.execPath, [worker('retries-on-409.mjs')], { env }),
@@ -225,8 +217,7 @@ xtest('old pollers of every kind fight; after start every getUpdates is the work
   assert.ok(b.journal().every(({ name, ev }) => name !== 'polite.mjs' || ev !== 'conflict'));
 });
 
-test('what a killed supervisor left in another session is gone before the new worker polls', async (t) => {
-  const b = await bed(t);
+it('what a killed supervisor left in another session is gone before the new worker polls', async (b) => {
   const first = b.start(['--', ...node('forks-and-stays.mjs')]);
   await until('the daemonised grandchild to poll', () => polledBy(b, 'polite.mjs').length > 0, first);
   first.signal('SIGKILL');
@@ -237,15 +228,13 @@ test('what a killed supervisor left in another session is gone before the new wo
   assert.match(next.stderr(), /\bown\b/);
 });
 
-xtest('without a gateway a late stray kills a worker that ends at a 409; it is stopped, and a worker stays', async (t) => {
-  const b = await bed(t);
+xit('without a gateway a late stray kills a worker that ends at a 409; it is stopped, and a worker stays', async (b) => {
   const run = await b.polling(['--no-gateway', '--', ...node('ends-on-409.mjs')]);
   await allGone([legacyPoller(b, 'late_bot.py').pid], LONG_MS);
   await b.serves(run, LONG_MS);
 });
 
-xtest('one that is stopped (SIGSTOP) goes, too', async (t) => {
-  const b = await bed(t);
+xit('one that is stopped (SIGSTOP) goes, too', async (b) => {
   const frozen = legacyPoller(b, 'frozen_bot.py');
   await until('it to poll', () => polledBy(b, 'frozen_bot.py').length > 0);
   frozen.signal('SIGSTOP');
@@ -254,8 +243,7 @@ xtest('one that is stopped (SIGSTOP) goes, too', async (t) => {
   await b.serves(run, LONG_MS);
 });
 
-xtest('forty lives of one program share the verdict of the one that holds the poll', async (t) => {
-  const b = await bed(t);
+xit('forty lives of one program share the verdict of the one that holds the poll', async (b) => {
   const first = legacyPoller(b, 'old_bot.py');
   const again = () => b.spawn(PYTHON, ['old_bot.py'], { cwd: b.project, env: withToken(b) });
   const lives = [first, ...Array.from({ length: 39 }, again)].map(({ pid }) => pid);
@@ -266,8 +254,7 @@ xtest('forty lives of one program share the verdict of the one that holds the po
   await b.serves(run);
 });
 
-xtest('one that starts itself anew at SIGTERM: gone for good, or 75; never two pollers in the end', async (t) => {
-  const b = await bed(t);
+xit('one that starts itself anew at SIGTERM: gone for good, or 75; never two pollers in the end', async (b) => {
   b.spawn(process.execPath, [worker('phoenix.mjs')], { env: botEnv(b) });
   await until('it to poll', () => polledBy(b, 'phoenix.mjs').length > 0);
   const run = b.start('--stop-timeout 1s');
@@ -286,8 +273,7 @@ xtest('one that starts itself anew at SIGTERM: gone for good, or 75; never two p
   assert.equal(polledBy(b, 'polite.mjs').filter(alive).length, 0);
 });
 
-xtest('brought back by something that is not its parent: 75, no worker left, said so', async (t) => {
-  const b = await bed(t);
+xit('brought back by something that is not its parent: 75, no worker left, said so', async (b) => {
   const secret = b.file('secret', b.token, 0o600);
   const respawner = join(import.meta.dirname, '../fixtures/respawner.py');
   const manager = b.spawn(PYTHON, [respawner, secret, b.sandbox.root, worker('poller.py')]);
@@ -299,8 +285,7 @@ xtest('brought back by something that is not its parent: 75, no worker left, sai
   assert.ok(alive(manager.pid), 'what holds no token is not touched');
 });
 
-xtest('one that asks without waiting is never stopped, and `who` shows it', async (t) => {
-  const b = await bed(t);
+xit('one that asks without waiting is never stopped, and `who` shows it', async (b) => {
   const url =
     'os.environ["LEGACY_ROOT"] + "/bot" + os.environ["LEGACY_TOKEN"] + "/getUpdates?poller=short.%d" % os.getpid()';
   const short = `import os, time, urllib.request
@@ -318,8 +303,7 @@ while True:
   assert.equal(alive(stray.pid), true, run.seen());
 });
 
-xtest('without `ps` and `setpriv` (only node in PATH): strays are found, the dead one leaves no second worker', async (t) => {
-  const b = await bed(t);
+xit('without `ps` and `setpriv` (only node in PATH): strays are found, the dead one leaves no second worker', async (b) => {
   const bin = join(b.dir, 'bin');
   mkdirSync(bin);
   symlinkSync(process.execPath, join(bin, 'node'));
@@ -335,8 +319,7 @@ xtest('without `ps` and `setpriv` (only node in PATH): strays are found, the dea
     assert.deepEqual(start.others, []);
 });
 
-xtest('one started while the sweep is going on never polls beside the worker for long', async (t) => {
-  const b = await bed(t);
+xit('one started while the sweep is going on never polls beside the worker for long', async (b) => {
   const run = b.start();
   const strays: number[] = [];
   for (let index = 0; index < 6; index++) {
@@ -352,8 +335,7 @@ xtest('one started while the sweep is going on never polls beside the worker for
 const sleeper = (b: Bed, name: string, options: { cwd?: string; env?: Record<string, string> } = {}) =>
   b.spawn(PYTHON, [b.file(name, 'import time\ntime.sleep(10000)\n')], options);
 
-test('--stray: a script of the project started in / or $HOME; not one of another project; a pattern without end is given up', async (t) => {
-  const b = await bed(t);
+it('--stray: a script of the project started in / or $HOME; not one of another project; a pattern without end is given up', async (b) => {
   const other = join(b.dir, 'other');
   mkdirSync(other);
   writeFileSync(join(other, 'production_polling_bot.py'), 'import time\ntime.sleep(10000)\n');
@@ -371,8 +353,7 @@ test('--stray: a script of the project started in / or $HOME; not one of another
   assert.match(run.stderr(), /^\[(?!config)\w+\].*--stray.*(given up|gave up|too long|took longer)/m);
 });
 
-test("--stray-scope any reaches another folder, and never a process that holds another bot's token and not ours", async (t) => {
-  const b = await bed(t);
+it("--stray-scope any reaches another folder, and never a process that holds another bot's token and not ours", async (b) => {
   // The whole machine is meant: the name is this test's own.
   const name = `bot_${b.cookie}`;
   const other = join(b.dir, 'elsewhere');

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { allGone, type Bed, bed, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { PROGRAM, type Running } from '../support/cli.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { alive, findByEnv, isConnected } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
@@ -270,25 +270,24 @@ async function judge(t: TestContext, b: Bed, lives: Map<string, Living[]>, phase
     });
 }
 
-test('all of them at once: start, conflicts with somebody elsewhere, a new worker, reset', async (t) => {
-  const b = await bed(t);
+it('all of them at once: start, conflicts with somebody elsewhere, a new worker, reset', async (b) => {
   b.file(SCRIPT, 'import time\ntime.sleep(10000)\n');
   b.file('gunicorn.log', 'a\n'.repeat(500));
   spawnSync('mkfifo', [join(b.project, 'fifo')]);
   const collector = await startPipe(b, ['collector'], withToken(b));
   const guilty = await startHidden(b, 'guilty', { args: ['--log', String(collector.port)] });
   const started = Object.entries(INNOCENTS).map(
-    async ([what, start]) => [what, living(await start(b, t))] as const,
+    async ([what, start]) => [what, living(await start(b, b.t))] as const,
   );
   const lives = new Map(await Promise.all(started));
   lives.set('a log collector to which the poller writes', living([collector.run.pid]));
 
   const run = startWorker(b, '--on-rival', 'insist', ...PATTERNS);
   const mine = await workerWorks(b, run);
-  await judge(t, b, lives, 'start', run.stderr());
+  await judge(b.t, b, lives, 'start', run.stderr());
   await allGone(guilty.pids(), LONG_MS);
 
-  const rival = await startRemoteRival(t, b);
+  const rival = await startRemoteRival(b.t, b);
   await until('four conflicts on each side', () => rival.conflicts >= 4, { ms: LONG_MS, seen: run.seen });
   await rival.leave();
   assert.equal(run.ended(), null, run.seen());
@@ -296,14 +295,13 @@ test('all of them at once: start, conflicts with somebody elsewhere, a new worke
   process.kill(mine, 'SIGKILL');
   const next = () => polledBy(b, 'polite.mjs').some((pid) => pid !== mine);
   await until('a new worker to poll', next, { ms: LONG_MS, seen: run.seen });
-  await judge(t, b, lives, 'a running time with conflicts', run.stderr());
+  await judge(b.t, b, lives, 'a running time with conflicts', run.stderr());
 
   const reset = await b.exits(0, ['reset', '--no-start', ...PATTERNS], { ms: LONG_MS });
-  await judge(t, b, lives, 'reset', reset.stderr);
+  await judge(b.t, b, lives, 'reset', reset.stderr);
 });
 
-xtest('the multiplexer and the shell in which singlepoll runs, with the token and suspicious names', async (t) => {
-  const b = await bed(t);
+xit('the multiplexer and the shell in which singlepoll runs, with the token and suspicious names', async (b) => {
   const guilty = legacyPoller(b, 'working_polling_bot.py');
   await until('the guilty one to poll', () => polledBy(b, 'working_polling_bot.py').length > 0);
   const tmux = await openTmux(b, 200, 30);
@@ -324,13 +322,12 @@ xtest('the multiplexer and the shell in which singlepoll runs, with the token an
   assert.deepEqual(harmed(b, hosts), [], tmux.seen());
 });
 
-test('who lists senders as likely with exit 1; after the probe they do not poll, exit 0; start beside them stops nobody', async (t) => {
-  const b = await bed(t);
-  await shopWorkers(b, t);
+it('who lists senders as likely with exit 1; after the probe they do not poll, exit 0; start beside them stops nobody', async (b) => {
+  await shopWorkers(b, b.t);
   const senders = [
     ...askedBy(b, 'shop', 'sendMessage'),
-    ...(await holder('monitor', ['monitor'], 'getMe')(b, t)),
-    ...(await holder('migration', ['migration'], 'sendMessage')(b, t)),
+    ...(await holder('monitor', ['monitor'], 'getMe')(b, b.t)),
+    ...(await holder('migration', ['migration'], 'sendMessage')(b, b.t)),
   ];
   const those = living(senders);
   assert.equal(senders.length, 4);
@@ -371,8 +368,7 @@ for (const [what, words] of [
   ['an HTTP proxy, as squid is', ['connect']],
   ['the API root itself, as nginx before a local Bot API server', ['relay']],
 ] as const)
-  xtest(`${what}, on which a stray polls, lives`, async (t) => {
-    const b = await bed(t);
+  xit(`${what}, on which a stray polls, lives`, async (b) => {
     const isRelay = words[0] === 'relay';
     const isRoot = what.startsWith('the API root');
     // Started with the bot's .env.
@@ -387,8 +383,7 @@ for (const [what, words] of [
     await liveBeside(b, [carrier], isRoot ? { ...b.env, TELEGRAM_API_ROOT: root } : b.env);
   });
 
-xtest('the built-in Bot API stand-in lives, though everybody polls it', async (t) => {
-  const b = await bed(t);
+xit('the built-in Bot API stand-in lives, though everybody polls it', async (b) => {
   const sandbox = b.cli('sandbox --port 0');
   await sandbox.waitFor(/\d{6,}:[\w-]{30,}/, LONG_MS);
   const text = sandbox.stdout() + sandbox.stderr();
@@ -411,8 +406,7 @@ test('the worker of another bot in the same folder under the same state folder',
   assert.ok(alive(pid) && !other.ended(), other.seen());
 });
 
-test('an ordinary user: what cannot be inspected is counted and said; one that may not be stopped is 77', async (t) => {
-  const b = await bed(t);
+it('an ordinary user: what cannot be inspected is counted and said; one that may not be stopped is 77', async (b) => {
   if (process.getuid?.() !== 0) {
     // Without root there is always a process of root that cannot be inspected: pid 1.
     assert.match((await b.polling()).stderr(), /\d+ process.*(inspect|read|see)/i);

@@ -2,9 +2,9 @@
 // some process looks like. Where nobody of this machine reacts, somebody elsewhere polls, and only then that is said.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { type Bed, bed, PYTHON } from '../support/bed.ts';
+import { type Bed, PYTHON } from '../support/bed.ts';
 import { RIVAL_AFTER } from '../support/gateway.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { startRemoteRival } from '../support/rival.ts';
 import {
@@ -70,8 +70,7 @@ for (const [what, args] of [
   ['a hidden poller', []],
   ['one that ends at each 409 and is started again', ['--at-409', 'end']],
 ] as const)
-  test(`${what} under supervisord: 75 with the command, which works; nothing was fought`, async (t) => {
-    const b = await bed(t);
+  it(`${what} under supervisord: 75 with the command, which works; nothing was fought`, async (b) => {
     const stray = await managedStray(b, 'kept', args);
     const those = living([stray.run.pid, ...(args.length > 0 ? [] : stray.pids())]);
     const run = startWorker(b);
@@ -83,8 +82,7 @@ for (const [what, args] of [
   });
 
 for (const choice of ['yield', 'insist'] as const)
-  xtest(`a managed poller while running, --on-rival ${choice}: named with the command, never as elsewhere`, async (t) => {
-    const b = await bed(t);
+  xit(`a managed poller while running, --on-rival ${choice}: named with the command, never as elsewhere`, async (b) => {
     b.env[RIVAL_AFTER] = SOON;
     const run = startWorker(b, '--on-rival', choice);
     const mine = await workerWorks(b, run);
@@ -106,13 +104,12 @@ for (const choice of ['yield', 'insist'] as const)
     await typed(run.stderr(), stray.pids);
   });
 
-xtest('a dashboard under supervisord that sends one message ends nothing: at the start, with conflicts from elsewhere, at a restart', async (t) => {
-  const b = await bed(t);
+xit('a dashboard under supervisord that sends one message ends nothing: at the start, with conflicts from elsewhere, at a restart', async (b) => {
   const those = living((await dashboard(b)).pids());
   const run = startWorker(b, '--on-rival', 'insist');
   const mine = await workerWorks(b, run);
   await staysTrue('the run goes on', 2_000, () => run.ended() === null && alive(mine), run.seen);
-  const rival = await startRemoteRival(t, b);
+  const rival = await startRemoteRival(b.t, b);
   await until('conflicts', () => rival.conflicts >= 3, { ms: LONG_MS, seen: run.seen });
   await rival.leave();
   assert.equal(await workerWorks(b, run), mine);
@@ -126,11 +123,10 @@ xtest('a dashboard under supervisord that sends one message ends nothing: at the
 
 const monitor = (b: Bed) => hold(b, 'monitor', ['monitor'], 'getMe');
 
-test('a rival that shows on this machine nowhere: who --probe says elsewhere; a newcomer yields with 75 and blames nobody here', async (t) => {
-  const b = await bed(t);
+it('a rival that shows on this machine nowhere: who --probe says elsewhere; a newcomer yields with 75 and blames nobody here', async (b) => {
   b.env[RIVAL_AFTER] = SOON;
   const holder = await monitor(b);
-  const rival = await startRemoteRival(t, b);
+  const rival = await startRemoteRival(b.t, b);
   await until('it to poll', () => rival.polls > 0);
   const { stdout } = await b.exits(1, 'who --probe', { ms: LONG_MS });
   assert.match(stdout, ELSEWHERE);
@@ -143,13 +139,12 @@ test('a rival that shows on this machine nowhere: who --probe says elsewhere; a 
   assert.ok(alive(holder.pid));
 });
 
-test('the same beside a worker that insists: the sender is not blamed, and elsewhere is said', async (t) => {
-  const b = await bed(t);
+it('the same beside a worker that insists: the sender is not blamed, and elsewhere is said', async (b) => {
   b.env[RIVAL_AFTER] = SOON;
   const run = startWorker(b, '--on-rival', 'insist');
   const mine = await workerWorks(b, run);
   const holder = living([(await monitor(b)).pid]);
-  const rival = await startRemoteRival(t, b);
+  const rival = await startRemoteRival(b.t, b);
   await run.waitFor(ELSEWHERE, LONG_MS);
   await rival.leave();
   assert.deepEqual(harmed(b, holder), [], run.seen());

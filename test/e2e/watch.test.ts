@@ -1,10 +1,10 @@
 // `status --watch`: in a real terminal, at several sizes, through ends and starts of the supervisor; and without one.
 import assert from 'node:assert/strict';
 import type { StatusDocument } from '../../src/supervisor/status.ts';
-import { type Bed, bed, node } from '../support/bed.ts';
+import { type Bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, xit } from '../support/kinds.ts';
 import { alive, commandOf, findByEnv } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
 import { openTmux, type Tmux } from '../support/tmux.ts';
@@ -39,8 +39,7 @@ const watcher = (b: Bed): number => {
   return found;
 };
 
-test('watch: a real terminal, from the first frame to the last, through every change', async (t) => {
-  const b = await bed(t);
+it('watch: a real terminal, from the first frame to the last, through every change', async (b) => {
   const first = await b.polling(['--', ...talker(b)]);
   const json = b.cli(['status', '--watch', '--json', '--bot', String(b.botId)]);
   const tmux = await openTmux(b, 60, 20);
@@ -170,8 +169,7 @@ test('watch: a real terminal, from the first frame to the last, through every ch
   assert.deepEqual(course, [first.pid, 'supervisor-hung', first.pid, 'stopped', second.pid], json.seen());
 });
 
-test('watch: without a terminal a screen at each change, until nobody reads', async (t) => {
-  const b = await bed(t);
+it('watch: without a terminal a screen at each change, until nobody reads', async (b) => {
   const watch = b.cli(['status', '--watch']);
   await watch.waitFor(/not running/);
   await b.polling(['--', ...node('polite.mjs')]);
@@ -182,8 +180,7 @@ test('watch: without a terminal a screen at each change, until nobody reads', as
   assert.deepEqual(await watch.exit(5_000), { code: 0, signal: null });
 });
 
-xtest('long waits count down in the last line of a terminal, which is gone when something else is written', async (t) => {
-  const b = await bed(t);
+xit('long waits count down in the last line of a terminal, which is gone when something else is written', async (b) => {
   const tmux = await openTmux(b, 100, 30);
   const start = `${process.execPath} -- ${PROGRAM} start --stop-timeout 3s --backoff 3s,3s --`;
   tmux.type(`${start} ${node('ignores-term.mjs').join(' ')}`);
@@ -208,8 +205,7 @@ xtest('long waits count down in the last line of a terminal, which is gone when 
   assert.doesNotMatch(tmux.seen(), /probing/);
   // In a log each wait is one line.
   const logged = await b.polling(['--stop-timeout', '1s', '--', ...node('ignores-term.mjs')]);
-  logged.signal('SIGTERM');
-  await logged.ends(0);
+  await logged.stop();
   assert.match(logged.seen(), /\[stop\] stopping: SIGTERM; up to 1 s/);
   assert.doesNotMatch(logged.seen(), /waiting for|\x1b/);
 });

@@ -12,7 +12,7 @@ import {
   type Words,
 } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { it, test, xit, xtest } from '../support/kinds.ts';
 import { startRival, working } from '../support/rival.ts';
 import { assertStrayShape } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
@@ -54,8 +54,7 @@ function assertAskedHarmlessly(b: Bed): void {
 
 const waitsHere = (b: Bed) => until('the probe to wait', () => ours(b).length > 0);
 
-test('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with grade and proof, and the probe tells that it polls', async (t) => {
-  const b = await bed(t);
+it('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with grade and proof, and the probe tells that it polls', async (b) => {
   const nobody = JSON.parse((await b.exits(0, 'who --json')).stdout);
   assert.deepEqual([nobody.strays, nobody.probe, b.sandbox.methods()], [[], null, []]);
   const stray = legacyPoller(b, 'production_polling_bot.py');
@@ -82,8 +81,7 @@ test('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with
   await b.exits(0, 'who');
 });
 
-test('probe: nobody: 0, held once for its time, what it disturbs said first', async (t) => {
-  const b = await bed(t);
+it('probe: nobody: 0, held once for its time, what it disturbs said first', async (b) => {
   const run = b.cli('who --probe=5');
   await waitsHere(b);
   assert.match(run.stderr(), NOTICE, 'said before the poll');
@@ -140,8 +138,7 @@ xtest('probe: real libraries that retry are seen with their rhythm', async (t) =
   }
 });
 
-test('probe: updates that wait, a webhook, an API out of reach, a refused token: cannot tell, and all stays as it was', async (t) => {
-  const b = await bed(t);
+it('probe: updates that wait, a webhook, an API out of reach, a refused token: cannot tell, and all stays as it was', async (b) => {
   const ids = [b.sandbox.text('one'), b.sandbox.text('two'), b.sandbox.text('three')];
   await b.sandbox.call('getUpdates', { allowed_updates: ['message'] });
   const reason = async (args: string[]) => {
@@ -178,8 +175,7 @@ test('probe: updates that wait, a webhook, an API out of reach, a refused token:
   assert.match(refused.message, /401/);
 });
 
-test('probe: beside a supervisor that one renews its poll, its worker notices nothing; one that starts meanwhile polls on in peace', async (t) => {
-  const b = await bed(t);
+it('probe: beside a supervisor that one renews its poll, its worker notices nothing; one that starts meanwhile polls on in peace', async (b) => {
   const meanwhile = b.cli('who --json --probe=30');
   await waitsHere(b);
   const start = await b.polling(['--', ...node('retries-on-409.mjs')]);
@@ -198,8 +194,7 @@ test('probe: beside a supervisor that one renews its poll, its worker notices no
   assert.ok(b.journal().every(({ ev }) => ev !== 'conflict'));
 });
 
-xtest('probe: beside a supervisor that polls past the gateway or hangs, and beside another probe, it refuses with 75 and takes nothing', async (t) => {
-  const b = await bed(t);
+xit('probe: beside a supervisor that polls past the gateway or hangs, and beside another probe, it refuses with 75 and takes nothing', async (b) => {
   for (const args of ['--no-gateway', '']) {
     const run = await b.polling(args);
     if (args === '') run.signal('SIGSTOP');
@@ -211,8 +206,7 @@ xtest('probe: beside a supervisor that polls past the gateway or hangs, and besi
     );
     assert.equal(stdout, '');
     assert.equal(ours(b).length, 0);
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
   }
   const first = b.cli('who --json --probe=5');
   await waitsHere(b);
@@ -222,8 +216,7 @@ xtest('probe: beside a supervisor that polls past the gateway or hangs, and besi
   assert.equal(entryOf({ stdout: first.stdout() }).result, 'none');
 });
 
-test('who --bot, from anywhere: as the bot was last started; without its token that is said', async (t) => {
-  const b = await bed(t);
+it('who --bot, from anywhere: as the bot was last started; without its token that is said', async (b) => {
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
   b.file('.env', `BOT_TOKEN=${b.token}\n`);
   const run = await b.polling([], { env });
@@ -236,6 +229,5 @@ test('who --bot, from anywhere: as the bot was last started; without its token t
     text,
     new RegExp(`the token of bot ${b.botId} is neither in .*/project nor in the environment`),
   );
-  run.signal('SIGTERM');
-  await run.ends(0);
+  await run.stop();
 });

@@ -42,6 +42,7 @@ export interface Finished extends Exit {
 }
 
 export interface Bed {
+  readonly t: TestContext;
   readonly dir: string;
   /** The project folder: default cwd of everything. */
   readonly project: string;
@@ -140,6 +141,7 @@ export async function bed(t: TestContext): Promise<Bed> {
     remember(launch(process.execPath, ['--', PROGRAM, ...wordsOf(args)], { cwd: project, env, ...options }));
 
   const self: Bed = {
+    t,
     dir,
     project,
     stateDir,

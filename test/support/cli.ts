@@ -32,6 +32,8 @@ export interface Running {
   /** Waits for the end, which must have this code, or one of these. */
   ends(code: number | readonly number[], ms?: number): Promise<void>;
   signal(name: NodeJS.Signals): void;
+  /** SIGTERM, which has to end it with 0. */
+  stop(ms?: number): Promise<void>;
 }
 
 export interface LaunchOptions {
@@ -119,6 +121,10 @@ export function launch(file: string, args: readonly string[], options: LaunchOpt
     },
     signal(name) {
       child.kill(name);
+    },
+    async stop(ms) {
+      self.signal('SIGTERM');
+      await self.ends(0, ms);
     },
   };
   return self;

@@ -1,7 +1,7 @@
 // A bed whose program shares a real engine with other machines. The test is the other machines: it writes their records.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import type { TestContext } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import type { LeaseRecord } from '../../src/lease/store.ts';
 import type { LeaseEntry, StatusDocument } from '../../src/supervisor/status.ts';
 import { type Bed, bed, node } from './bed.ts';
@@ -103,6 +103,17 @@ export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed
     },
   });
   return self;
+}
+
+/** Cases of a file that share an engine; each has a bed of its own. */
+export function leaseCases(name: EngineName) {
+  let engine: Engine;
+  before(async () => {
+    engine = await openEngine(name);
+  });
+  after(() => engine?.close());
+  return (title: string, play: (b: LeaseBed) => Promise<void>) =>
+    void test(title, async (t) => play(await leaseBed(t, engine)));
 }
 
 function otherMachine(put: (rec: LeaseRecord) => Promise<void>, more: Partial<LeaseRecord>): OtherMachine {

@@ -25,7 +25,6 @@ for (const polling of ['1', '0'])
       await b.serves(run);
       assert.ok(((await b.status()).worker?.tree.length ?? 0) >= 2, 'master and worker');
     } else assert.equal(b.sandbox.requests().length, 0);
-    run.signal('SIGTERM');
-    await run.ends(0);
+    await run.stop();
     assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
   });
