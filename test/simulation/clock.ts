@@ -3,6 +3,9 @@
  * the program under test are run dry after every event that may have settled one, before the next event is looked at.
  */
 
+import type { Random } from './random.ts';
+import type { Story } from './story.ts';
+
 export interface Clock {
   now(): number;
   /** Runs `act` in `ms`; returns the way to cancel it. */
@@ -12,6 +15,28 @@ export interface Clock {
   /** Carries out everything due until `untilMs`, `look` after each event; ends early when `look` returns false.
    * Throws when time stands still. */
   run(untilMs: number, look: () => boolean): Promise<void>;
+}
+
+/** Plans a trouble again and again, every `everyMs` or so, until all is well. */
+export function planner(clock: Clock, random: Random, isOver: () => boolean) {
+  return (has: boolean, everyMs: number, trouble: () => void): void => {
+    if (!has) return;
+    clock.after(random.int(1, 2 * everyMs), function again() {
+      if (isOver()) return;
+      trouble();
+      clock.after(random.int(1, 2 * everyMs), again);
+    });
+  };
+}
+
+/** Runs a world; what it throws is a violation. */
+export async function runWorld(
+  clock: Clock,
+  story: Story,
+  untilMs: number,
+  look: () => boolean,
+): Promise<void> {
+  await clock.run(untilMs, look).catch((error: Error) => story.fail(error.stack ?? error.message));
 }
 
 /** More events than this at one moment: somebody waits by asking again and again. */

@@ -5,7 +5,7 @@
  */
 import { DOOR_POLICY, type DoorPolicy } from '../../src/gateway/door.ts';
 import type { RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
-import { createClock } from './clock.ts';
+import { createClock, planner, runWorld } from './clock.ts';
 import { createSimGateway, type Weather } from './door-gateway.ts';
 import { createDoorJudge } from './door-judge.ts';
 import { startRival } from './door-rival.ts';
@@ -290,17 +290,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     say(`update ${id}`);
   }
 
-  function plan(has: boolean, everyMs: number, trouble: () => void): void {
-    if (!has) return;
-    const again = () =>
-      clock.after(random.int(1, 2 * everyMs), () => {
-        if (healed() || ending) return;
-        trouble();
-        again();
-      });
-    again();
-  }
-
+  const plan = planner(clock, random, () => healed() || ending);
   plan(true, random.pick([500, 4_000, 15_000]), addUpdate);
   plan(traits.kills, random.pick([4_000, 20_000]), killOne);
   plan(traits.stops, random.pick([5_000, 30_000]), stopOne);
@@ -354,16 +344,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
     });
   });
 
-  try {
-    await clock.run(troubleMs + HEALED_WITHIN_MS + (traits.slow ? SLOW_MS : 0), () => {
-      judge.always(gateway.asleep);
-      watchJudge.always(watch.rivalry, gateway.openPolls, gateway.asleep);
-      if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
-      return !finished && story.violations.length === 0;
-    });
-  } catch (error) {
-    story.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
-  }
+  await runWorld(clock, story, troubleMs + HEALED_WITHIN_MS + (traits.slow ? SLOW_MS : 0), () => {
+    judge.always(gateway.asleep);
+    watchJudge.always(watch.rivalry, gateway.openPolls, gateway.asleep);
+    if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
+    return !finished && story.violations.length === 0;
+  });
 
   if (story.violations.length === 0 && !ending) {
     story.count('lived to the end');

@@ -4,7 +4,7 @@
  * step (keeper-judge.ts). `npm run simulate -- keeper --seeds 100000`, `npm run simulate -- keeper --seed 17`.
  */
 import { LEASE_PROFILES, type LeaseTiming, waitMs } from '../../src/lease/timing.ts';
-import { createClock } from './clock.ts';
+import { createClock, planner, runWorld } from './clock.ts';
 import { createSimClocks } from './keeper-clocks.ts';
 import { createKeeperJudge } from './keeper-judge.ts';
 import { createSimLeaseMachine, type Link, type SimLeaseMachine, STOP_TIMEOUT_MS } from './keeper-machine.ts';
@@ -125,18 +125,7 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
   const prompt = watched && machines.every((it) => it.timing === longest);
   const longestWaitMs = waitMs(longest, 0) * (1 + 2 * RATE);
 
-  /** Runs the trouble again and again until all is well. */
-  function plan(has: boolean, everyMs: number, trouble: () => void): void {
-    if (!has) return;
-    const again = () =>
-      clock.after(random.int(1, 2 * everyMs), () => {
-        if (healed()) return;
-        trouble();
-        again();
-      });
-    again();
-  }
-
+  const plan = planner(clock, random, healed);
   /** Some time, over when all is well. */
   const spanMs = () => {
     const ms = random.pick([random.int(50, 2_000), random.int(1_000, 12_000), random.int(5_000, 45_000)]);
@@ -397,15 +386,11 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
   }
 
   const untilMs = troubleMs + (limit === null ? healedWithinMs + calmMs + 30_000 : 10_000);
-  try {
-    await clock.run(untilMs, () => {
-      judge.always(machines);
-      finale?.check();
-      return story.violations.length === 0 && !over;
-    });
-  } catch (error) {
-    story.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
-  }
+  await runWorld(clock, story, untilMs, () => {
+    judge.always(machines);
+    finale?.check();
+    return story.violations.length === 0 && !over;
+  });
   const { openTwiceMs, wrongPolls } = judge;
   return { ...story.outcome(seed), openTwiceMs, wrongPolls };
 }

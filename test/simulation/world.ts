@@ -5,7 +5,7 @@
 import { COMEBACK_WINDOW_MS } from '../../src/strays/policy.ts';
 import type { Ending, Policy } from '../../src/supervisor/table.ts';
 import { createChecker } from './check.ts';
-import { createClock } from './clock.ts';
+import { createClock, runWorld } from './clock.ts';
 import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';
 import { BOT_ID, type Body, createMachine, PROJECT } from './machine.ts';
 import { createRandom, type Random } from './random.ts';
@@ -190,8 +190,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     check.always();
     return story.violations.length === 0;
   };
-  const run = (untilMs: number) =>
-    clock.run(untilMs, look).catch((error: Error) => story.fail(error.message));
+  const run = (untilMs: number) => runWorld(clock, story, untilMs, look);
   await run(troubleMs);
   say('* the trouble ends');
   heal(machine.living());

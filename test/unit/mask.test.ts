@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMasker, maskText } from '../../src/output/mask.ts';
+import { createRandom } from '../simulation/random.ts';
 
 const SECRET = 'AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
 const OWN = `7312345678:${SECRET}`;
@@ -24,17 +25,6 @@ function through(bytes: Buffer, cutsAt: readonly number[], tokens: readonly stri
   out.push(masker.flush());
   assert.equal(masker.held, 0);
   return Buffer.concat(out).toString();
-}
-
-/** Pseudo-random numbers from a seed (mulberry32), so that a failure can be repeated. */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
 }
 
 describe('one text, and the same split at every byte', () => {
@@ -129,7 +119,8 @@ describe('a stream', () => {
     const pieces = [...secrets, ...parts];
     const tokenSets = [[OWN, OWN_SECOND], [OWN], [], [OWN_SECOND]];
     for (let seed = 1; seed <= 4_000; seed++) {
-      const random = randomFrom(seed);
+      const { int } = createRandom(seed);
+      const random = (below: number) => int(0, below - 1);
       let text = '';
       for (let n = random(14); n >= 0; n--) {
         const piece = pieces[random(pieces.length)]!;
