@@ -4,9 +4,10 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
-import { type Bed, bed, node, worker } from '../support/bed.ts';
+import { after } from 'node:test';
+import { type Bed, node, worker } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
+import { xit } from '../support/kinds.ts';
 import { pack } from '../support/packed.ts';
 import { newFolder } from '../support/place.ts';
 import { findByEnv } from '../support/proc.ts';
@@ -76,8 +77,7 @@ async function leavesNothing(b: Bed, prefix: string): Promise<void> {
 }
 
 for (const version of VERSIONS) {
-  test(`node ${version}: installed globally, sandbox, lease, an upgrade in place, removed`, async (t) => {
-    const b = await bed(t);
+  xit(`node ${version}: installed globally, sandbox, lease, an upgrade in place, removed`, async (b) => {
     const { singlepoll, npm, prefix, useToken } = machine(b, version);
     const told = await singlepoll(['--version']);
     assert.match(told, new RegExp(`node v${version.replaceAll('.', '\\.')}`));
@@ -122,8 +122,7 @@ for (const version of VERSIONS) {
   });
 }
 
-test('npx from the tarball: start, status, stop, and nothing is left', async (t) => {
-  const b = await bed(t);
+xit('npx from the tarball: start, status, stop, and nothing is left', async (b) => {
   const env = { ...b.env, PATH: `${nodeBuild('24')}:${b.env.PATH}` };
   const npx = (...words: string[]) =>
     b.spawn('npx', ['--yes', '--offline', '--package', TARBALL, '--', 'singlepoll', ...words], {
@@ -142,8 +141,7 @@ for (const [name, command] of [
   ['bun', [join(npmPrograms('bun', '1.4.5'), 'bun')]],
   ['deno', [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A']],
 ] as const)
-  test(`${name} runs the worker`, async (t) => {
-    const b = await bed(t);
+  xit(`${name} runs the worker`, async (b) => {
     const { singlepoll, useToken } = machine(b, '20.20.2');
     useToken();
     await singlepoll(['start', '-d', '--', ...command, worker('polite.mjs')]);

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
+import { xit } from '../support/kinds.ts';
 import { alive, allPids, commandOf, descriptors, findByEnv, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
@@ -15,8 +15,7 @@ const cpuTicks = (pid: number) => {
   return Number(fields[11]) + Number(fields[12]);
 };
 
-test('thirty restarts leave no descriptors, no zombies, one worker; then it idles under 2 % of a core', async (t) => {
-  const b = await bed(t);
+xit('thirty restarts leave no descriptors, no zombies, one worker; then it idles under 2 % of a core', async (b) => {
   const run = await b.polling('--max-restarts 1000/1m --backoff 5ms,10ms');
   let before = 0;
   for (let round = 0; round < 30; round++) {
@@ -41,8 +40,7 @@ test('thirty restarts leave no descriptors, no zombies, one worker; then it idle
   assert.ok(share < 0.02, `${(share * 100).toFixed(2)} % of a core`);
 });
 
-test('no token in any file of the state folder, in any argument, or in the environment given beyond its variable', async (t) => {
-  const b = await bed(t);
+xit('no token in any file of the state folder, in any argument, or in the environment given beyond its variable', async (b) => {
   await b.polling();
   await b.exits(0, 'restart');
   const entries = readdirSync(b.stateDir, { recursive: true, encoding: 'utf8' }).map((it) =>
@@ -55,16 +53,14 @@ test('no token in any file of the state folder, in any argument, or in the envir
   for (const pid of findByEnv('SP_TEST_COOKIE', b.cookie)) assertNoToken(commandOf(pid), b.token);
 });
 
-test('a pipe that an escaped grandchild holds: restarts and the stop go on', async (t) => {
-  const b = await bed(t);
+xit('a pipe that an escaped grandchild holds: restarts and the stop go on', async (b) => {
   const worker = b.file('escape.sh', 'env -i /usr/bin/setsid -f /bin/sleep 300.5\nexit 1\n');
   const run = b.start(['--backoff', '10ms,50ms', '--max-restarts', '3/1m', '--', 'sh', worker]);
   await run.ends(1);
   for (const pid of allPids()) if (commandOf(pid) === '/bin/sleep 300.5') b.own(pid);
 });
 
-test('as PID 1 of a namespace of its own: says so, serves, reaps, stops', async (t) => {
-  const b = await bed(t);
+xit('as PID 1 of a namespace of its own: says so, serves, reaps, stops', async (b) => {
   const words = ['--pid', '--fork', '--mount-proc', '--kill-child'];
   const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
   const start = [process.execPath, PROGRAM, 'start', '--', ...node('polite.mjs')];

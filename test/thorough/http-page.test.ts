@@ -1,16 +1,15 @@
 // The status page in a real browser: its own policy lets its style in and nothing else, it fits narrow screens, loads itself again,
 // and a page from elsewhere whose name leads here reads nothing of it.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { node } from '../support/bed.ts';
 import { openBrowser } from '../support/browser.ts';
 import { code, get, httpPort } from '../support/http.ts';
 import { assertNoToken } from '../support/judge.ts';
+import { xit } from '../support/kinds.ts';
 import { until } from '../support/wait.ts';
 
-test('page: in a browser, with a crash and a hostile name on it', async (t) => {
-  const b = await bed(t);
-  const browser = await openBrowser(t, ['evil.example']);
+xit('page: in a browser, with a crash and a hostile name on it', async (b) => {
+  const browser = await openBrowser(b.t, ['evil.example']);
   const evil = `--name=<img src=x onerror=document.title='owned'><script>document.title='owned'</script>`;
   const command = [...node('exits.mjs', '4'), evil, 'x'.repeat(150)];
   const run = b.cli(['start', '--http', '0', '--backoff', '60s,60s', '--', ...command]);
