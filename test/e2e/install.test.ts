@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { type Bed, type Finished, node, PYTHON, type StartOptions } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { leftovers, serves } from '../support/detach-bed.ts';
+import { leftovers, logText } from '../support/detach-bed.ts';
 import { it, xit } from '../support/kinds.ts';
 import { environOf } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
@@ -163,7 +163,7 @@ print(json.dumps([[job.is_valid(), str(job.slices), job.command] for job in jobs
   const words = readFileSync(`/proc/${worker?.pid}/cmdline`, 'utf8').split('\0');
   assert.equal(words.at(-2), '100% $HOME "q"');
   assert.ok(environOf(worker?.pid ?? 0)?.includes(`ODD=${odd}`));
-  await serves(b, 'after the boot');
+  await b.serves({ seen: () => logText(b) });
 
   const shown = await singlepoll('uninstall', '--name', 'a-bot', '--print');
   assert.match(shown.stdout, /would remove the line of a-bot in the crontab/);

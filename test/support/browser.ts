@@ -1,7 +1,7 @@
 // Headless Chromium, driven over a pipe by its DevTools protocol (chromedevtools.github.io/devtools-protocol): what a page
 // looks like and does for a person, at a width, in the dark, without scripts.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -22,8 +22,6 @@ export interface Browser {
   /** The value of an expression in the page; works although the page itself may run no script. */
   evaluate<T>(expression: string): Promise<T>;
   view(options: { width: number; dark?: boolean }): Promise<void>;
-  /** The whole page. */
-  screenshot(path: string): Promise<void>;
   /** URLs of all that was asked for since `open`, with the number of loads of the page. */
   requests(): string[];
   /** What the browser complained about: refused styles and scripts, failed loads. */
@@ -105,10 +103,6 @@ export async function openBrowser(t: TestContext, hosts: readonly string[] = [])
       });
       const features = [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }];
       await call('Emulation.setEmulatedMedia', { features });
-    },
-    async screenshot(path) {
-      const { data } = await call('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true });
-      writeFileSync(path, Buffer.from(data as string, 'base64'));
     },
     requests: () => requested,
     complaints: () => complaints,

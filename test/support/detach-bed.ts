@@ -4,7 +4,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bed, Finished, StartOptions } from './bed.ts';
 import { findByEnv } from './proc.ts';
-import { until } from './wait.ts';
 
 export interface Detached {
   readonly finished: Finished;
@@ -35,11 +34,3 @@ export const nowhere = (b: Bed, stateDir = b.stateDir): StartOptions => {
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
   return { cwd: b.dir, env: { ...env, SINGLEPOLL_DIR: stateDir } };
 };
-
-/** The bot answers what is sent to it now. */
-export async function serves(b: Bed, what: string): Promise<void> {
-  const id = b.sandbox.text(what);
-  await until(`the update of ${what}`, () => b.journal().some((it) => it.ev === 'update' && it.id === id), {
-    seen: () => logText(b).slice(-3000),
-  });
-}
