@@ -10,7 +10,7 @@ import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit } from '../support/kinds.ts';
 import { leaseBed } from '../support/lease-bed.ts';
 import { startRival } from '../support/rival.ts';
-import { legacyPoller, polledBy } from '../support/strays.ts';
+import { polledBy, pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const CHAT = 'ASSISTANT_ADMIN_TELEGRAM_ID';
@@ -37,8 +37,7 @@ async function thieve(b: Bed, path: string): Promise<void> {
 
 it('a stray is stopped, a webhook set again, and all is well again; each told once, and counted', async (b) => {
   b.env[CHAT] = '42';
-  const stray = legacyPoller(b, 'production_polling_bot.py');
-  await until('the stray', () => polledBy(b, 'production_polling_bot.py').length > 0, stray);
+  const stray = await pollingStray(b, 'production_polling_bot.py');
   const run = await b.polling();
   const words = `a stray poller was stopped: pid ${stray.pid} \\(.*production_polling_bot\\.py\\)`;
   const time = 'at [-0-9]{10} [:0-9]{8} UTC\nnext: singlepoll who';

@@ -5,15 +5,14 @@ import { starts } from '../support/judge.ts';
 import { it } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
-import { legacyPoller, polledBy } from '../support/strays.ts';
+import { pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const INIT = '[INIT] Polling disabled by env (POLLING_ENABLED!=1)';
 const off = (b: Bed, value = '0') => ({ env: { ...b.env, POLLING_ENABLED: value } });
 
 it('any value but exactly 1: the worker is told 0, Telegram is asked nothing, webhook and strays stay; a crash loop is one', async (b) => {
-  const stray = legacyPoller(b, 'poller.py');
-  await until('the stray to poll', () => polledBy(b, 'poller.py').length > 0);
+  const stray = await pollingStray(b, 'poller.py');
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const asked = () => b.sandbox.requests().filter(({ userAgent }) => !userAgent.includes('poller.py')).length;
   const before = asked();

@@ -86,9 +86,11 @@ it('getUpdates of a process outside the worker tree is refused, with its pid in 
       .stderr()
       .split('\n')
       .filter((line) => /refused/i.test(line));
-  await until('the stray to be named', () => refused().some((line) => line.includes(`pid ${stray.pid} `)), {
-    seen: gate.run.seen,
-  });
+  await until(
+    'the stray to be named',
+    () => refused().some((line) => line.includes(`pid ${stray.pid} `)),
+    gate.run,
+  );
   assert.equal(
     refused().filter((line) => line.includes(`pid ${process.pid} `)).length,
     1,

@@ -78,7 +78,7 @@ it('calls with another token, or no path of a bot, reach the real host as they a
   // By a child, as an alert bot beside ours is.
   const child = ['sh', '-c', '"$@" & wait', 'sh', process.execPath, fixture('calls.mjs'), ...urls];
   const run = b.cli(['start', '--', ...child]);
-  await until('three answers', () => run.stdout().split('\n').length > 3, { seen: run.seen });
+  await until('three answers', () => run.stdout().split('\n').length > 3, run);
   const [foreign, root, own] = run.stdout().split('\n');
   assert.match(foreign ?? '', /^200 .*the real one, \/bot.*sendMessage\?text=a/);
   assert.match(root ?? '', /^200 .*the real one, \/"/);
@@ -221,9 +221,7 @@ it("the user's proxy goes on: chained with its password for other hosts", async 
   assert.equal((await b.status()).polling?.by, 'connect');
   const curl = b.file('curl.sh', 'curl -sS https://elsewhere.test/ 2>&1; sleep 60');
   const other = b.cli(['start', '--takeover', '--', 'sh', curl]);
-  await until('the tunnel to be asked for', () => proxy.asked.includes('elsewhere.test:443'), {
-    seen: other.seen,
-  });
+  await until('the tunnel to be asked for', () => proxy.asked.includes('elsewhere.test:443'), other);
   assert.doesNotMatch(run.stderr() + other.stderr(), /pr0xy-s3cret/);
 });
 
@@ -233,7 +231,7 @@ it('a program that does not trust the gateway is told, and talks straight to the
   const script = b.file('pin.sh', `${call} || exit 1; sleep 60`);
   const run = b.cli(['start', '--backoff', '10ms,100ms', '--', 'sh', script]);
   await run.waitFor(/does not accept singlepoll's certificate .* it talks straight to the Bot API/);
-  await until('a call at the real host', () => asked.includes('/x'), { seen: run.seen });
+  await until('a call at the real host', () => asked.includes('/x'), run);
   assert.equal((await b.status()).worker?.spawns, 2);
 });
 
@@ -273,7 +271,7 @@ it('a hook that has gone while singlepoll runs, in a folder with a blank: left o
     await until(
       'the next worker',
       async () => (await b.status()).worker?.spawns === spawn && (await b.status()).worker?.pid,
-      { seen: run.seen },
+      run,
     );
     assert.equal((await workerEnv(b)).NODE_OPTIONS, undefined);
   }

@@ -72,9 +72,7 @@ describe('lease, holding', () => {
     await until('the record to be back', async () => (await b.record())?.holder === rec?.holder);
     await until('two renewals', async () => ((await b.record())?.seq ?? 0) >= rec!.seq + 2);
     await b.engine.put(b.botId, old ?? '');
-    await until('it to be renewed', async () => ((await b.record())?.seq ?? 0) > rec!.seq + 1, {
-      seen: run.seen,
-    });
+    await until('it to be renewed', async () => ((await b.record())?.seq ?? 0) > rec!.seq + 1, run);
     await staysTrue(
       'one worker',
       1_000,
@@ -118,7 +116,7 @@ describe('lease, holding', () => {
   it('holder: --takeover writes its wish, and takes what is freed', async (b) => {
     const other = await b.another();
     const run = b.cli(['start', ...b.fast, '--takeover', ...POLITE]);
-    const wish = await until('its wish', async () => (await b.record())?.wants, { seen: run.seen });
+    const wish = await until('its wish', async () => (await b.record())?.wants, run);
     const asked = await b.record();
     assert.deepEqual(
       [asked?.holder, asked?.epoch],

@@ -72,7 +72,7 @@ describe('lease, looked at', () => {
     const problem = await until(
       'the problem',
       async () => (await b.status()).problems.find(({ code }) => code === 'past-gateway'),
-      { seen: run.seen },
+      run,
     );
     assert.match(problem.message, /kill/i, 'what stops it is the kill alone');
     assert.match((await b.run(['status'])).stdout, /past the gateway/i);

@@ -58,11 +58,9 @@ describe('lease, an engine in trouble', () => {
         await b.engine.kill();
         await b.engine.start();
       }
-      await until('renewals', async () => ((await b.record())?.seq ?? 0) > (rec?.seq ?? 0) + 2, {
-        seen: run.seen,
-      });
+      await until('renewals', async () => ((await b.record())?.seq ?? 0) > (rec?.seq ?? 0) + 2, run);
       assert.equal((await b.record())?.epoch, rec?.epoch);
-      await until('healthy again', async () => (await b.status()).healthy, { seen: run.seen });
+      await until('healthy again', async () => (await b.status()).healthy, run);
       const workers = workersOf(b, 'poll-every.mjs');
       assert.deepEqual([workers.length, alive(workers[0]?.pid ?? -1)], [1, true]);
     });
@@ -74,9 +72,7 @@ describe('lease, an engine in trouble', () => {
     const renewed = await justRenewed(b);
     await b.engine.pause();
     const pausedAt = clockOf(run);
-    const problem = await until('the problem', async () => unreachableIn(await b.status()), {
-      seen: run.seen,
-    });
+    const problem = await until('the problem', async () => unreachableIn(await b.status()), run);
     assert.match(problem.message, /\d/, 'with the time that is left');
     const gone = await workerGone(first?.pid, run);
     assert.ok(gone < pausedAt + FAST_TTL_MS, `gone ${Math.round(gone - pausedAt)} ms after the last renewal`);
@@ -88,7 +84,7 @@ describe('lease, an engine in trouble', () => {
     noPollAfter(b, pausedAt + FAST_STOP_MS + 150 + Date.now() - clockOf(run));
     b.engine.resume();
     await workerNumber(b, 2, run, 15_000, 'poll-every.mjs');
-    await until('healthy', async () => (await b.status()).healthy, { seen: run.seen });
+    await until('healthy', async () => (await b.status()).healthy, run);
     await run.waitFor(/answers again/i);
     assertNeverTwo(b);
   });

@@ -74,7 +74,7 @@ for (const name of ['redis', 'postgres'] as const) {
         ...['--log-format', 'json', '--heartbeat', '100ms', ...FAST],
         ...['--', ...SHOWN_ENV],
       ]);
-      await until('heartbeats', () => run.stderr().split('\n').length > 12, { seen: run.seen });
+      await until('heartbeats', () => run.stderr().split('\n').length > 12, run);
       assert.equal(leaseOf(await b.status()).engine, name);
       const refused = await b.run(['start', ...FAST, '--', ...SHOWN_ENV]);
       assert.equal(refused.code, 75, refused.stderr);

@@ -22,7 +22,7 @@ import {
   workersOf,
 } from '../support/lease-bed.ts';
 import { alive, environOf } from '../support/proc.ts';
-import { legacyPoller, polledBy, withToken } from '../support/strays.ts';
+import { polledBy, pollingStray, withToken } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const POLITE = ['--', ...node('polite.mjs')];
@@ -83,8 +83,7 @@ describe('lease, standing by', () => {
   shared('standby: neither stray nor webhook is touched before the lease was won', async (b) => {
     const other = await b.another();
     other.live();
-    const stray = legacyPoller(b, 'production_polling_bot.py');
-    await until('the stray to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+    const stray = await pollingStray(b, 'production_polling_bot.py');
     await b.sandbox.setWebhook('https://hooks.example.com/hook');
     const run = await b.standby(['--stray', 'production_polling_bot\\.py']);
     await staysTrue('the stray lives and the webhook is set', 1_500, async () => {
@@ -109,7 +108,7 @@ describe('lease, standing by', () => {
       const old = b.sandbox.text('old');
       const first = await b.holding(['--drop-pending']);
       const fresh = b.sandbox.text('fresh');
-      await until('the fresh one', () => handled(fresh), { seen: first.seen });
+      await until('the fresh one', () => handled(fresh), first);
       assert.ok(!handled(old));
       first.signal('SIGTERM');
       await first.exit();
@@ -117,7 +116,7 @@ describe('lease, standing by', () => {
       const run = await b.standby(['--drop-pending']);
       const id = b.sandbox.text('sent while the holder stopped');
       await other.free();
-      await until('the update to be handled', () => handled(id), { seen: run.seen });
+      await until('the update to be handled', () => handled(id), run);
     },
   );
 

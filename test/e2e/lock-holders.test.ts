@@ -13,7 +13,7 @@ import { it, test, xit, xtest } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
 import { assertStatusShape } from '../support/status.ts';
-import { legacyPoller, polledBy } from '../support/strays.ts';
+import { polledBy, pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const START = ['start', ...POLITE];
@@ -181,8 +181,7 @@ for (const state of ['healthy', 'hung'] as const)
 it('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, nothing is left', async (b) => {
   const old = await b.polling(['--stop-timeout', '2s', '--', ...node('setsid-child.mjs')]);
   old.signal('SIGSTOP');
-  const stray = legacyPoller(b, 'production_polling_bot.py');
-  await until('the stray to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  const stray = await pollingStray(b, 'production_polling_bot.py');
   await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   const pending = (await b.sandbox.webhookInfo()).pending_update_count;
   const { text } = await b.exits(0, 'reset --no-start --stop-timeout 2s', { ms: 60_000 });

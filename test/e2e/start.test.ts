@@ -6,7 +6,7 @@ import { assertInOrder, assertNeverTwo, assertNoControls, assertNoToken, handled
 import { it } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
-import { legacyPoller, polledBy } from '../support/strays.ts';
+import { legacyPoller, polledBy, pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 interface ShownEnv {
@@ -116,8 +116,7 @@ async function look(b: Bed, code: number): Promise<StatusDocument> {
 }
 
 it('status: stopped is 3, with bot, webhook and strays all the same', async (b) => {
-  const stray = legacyPoller(b, 'production_polling_bot.py');
-  await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  const stray = await pollingStray(b, 'production_polling_bot.py');
   await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   b.sandbox.text('waits');
   // A webhook turns its polls away, so it is connected only now and then; before that it is a mere hint.

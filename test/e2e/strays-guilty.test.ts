@@ -19,6 +19,7 @@ import {
   orphanedGunicorn,
   otherBot,
   polledBy,
+  pollingStray,
   proofFixture,
   startHidden,
   startWorker,
@@ -235,8 +236,7 @@ xit('without a gateway a late stray kills a worker that ends at a 409; it is sto
 });
 
 xit('one that is stopped (SIGSTOP) goes, too', async (b) => {
-  const frozen = legacyPoller(b, 'frozen_bot.py');
-  await until('it to poll', () => polledBy(b, 'frozen_bot.py').length > 0);
+  const frozen = await pollingStray(b, 'frozen_bot.py');
   frozen.signal('SIGSTOP');
   const run = startWorker(b);
   await allGone([frozen.pid], LONG_MS);
@@ -308,8 +308,7 @@ xit('without `ps` and `setpriv` (only node in PATH): strays are found, the dead 
   mkdirSync(bin);
   symlinkSync(process.execPath, join(bin, 'node'));
   const env = { ...b.env, PATH: bin };
-  const stray = legacyPoller(b, 'production_polling_bot.py');
-  await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  const stray = await pollingStray(b, 'production_polling_bot.py');
   const run = await b.polling([], { env });
   await until('the stray to be gone', () => !alive(stray.pid), run);
   run.signal('SIGKILL');

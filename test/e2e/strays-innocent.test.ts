@@ -21,12 +21,12 @@ import {
   hold,
   type Living,
   LONG_MS,
-  legacyPoller,
   living,
   marked,
   orphanedGunicorn,
   otherBot,
   polledBy,
+  pollingStray,
   proofFixture,
   startHidden,
   startPipe,
@@ -302,8 +302,7 @@ it('all of them at once: start, conflicts with somebody elsewhere, a new worker,
 });
 
 xit('the multiplexer and the shell in which singlepoll runs, with the token and suspicious names', async (b) => {
-  const guilty = legacyPoller(b, 'working_polling_bot.py');
-  await until('the guilty one to poll', () => polledBy(b, 'working_polling_bot.py').length > 0);
+  const guilty = await pollingStray(b, 'working_polling_bot.py');
   const tmux = await openTmux(b, 200, 30);
   const hosts = living(
     findByEnv('SP_TEST_COOKIE', b.cookie).filter((pid) =>

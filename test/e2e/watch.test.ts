@@ -27,7 +27,7 @@ await import(${JSON.stringify(node('polite.mjs')[1])});\n`,
 
 async function untilModes(tmux: Tmux, modes: typeof OURS): Promise<void> {
   const is = () => JSON.stringify(tmux.modes()) === JSON.stringify(modes);
-  await until(`a terminal ${JSON.stringify(modes)}`, is, { seen: tmux.seen });
+  await until(`a terminal ${JSON.stringify(modes)}`, is, tmux);
 }
 
 const findWatcher = (b: Bed): number | undefined =>
@@ -114,7 +114,7 @@ it('watch: a real terminal, from the first frame to the last, through every chan
     await untilModes(tmux, THEIRS);
     assert.match(tmux.seen(), /^marker$/m);
     tmux.type('clear; echo mar""ker');
-    await until('a clean screen', () => tmux.rows()[0] === 'marker', { seen: tmux.seen });
+    await until('a clean screen', () => tmux.rows()[0] === 'marker', tmux);
   };
   tmux.press('q');
   await asBefore(0);
@@ -132,7 +132,7 @@ it('watch: a real terminal, from the first frame to the last, through every chan
   tmux.press('C-c');
   await tmux.until(/\^Cbash\S*[#$]/);
   tmux.type('clear; echo mar""ker; true');
-  await until('a clean screen', () => tmux.rows()[0] === 'marker', { seen: tmux.seen });
+  await until('a clean screen', () => tmux.rows()[0] === 'marker', tmux);
 
   // A bug: said on the screen that the user knows.
   b.file('bug.cjs', "setTimeout(() => { throw new Error('made by the test'); }, 600);\n");

@@ -15,7 +15,7 @@ import { assertNoToken } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
 import { startRival, working } from '../support/rival.ts';
 import { assertStrayShape } from '../support/status.ts';
-import { legacyPoller, polledBy } from '../support/strays.ts';
+import { pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 interface ProbeView {
@@ -57,8 +57,7 @@ const waitsHere = (b: Bed) => until('the probe to wait', () => ours(b).length > 
 it('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with grade and proof, and the probe tells that it polls', async (b) => {
   const nobody = JSON.parse((await b.exits(0, 'who --json')).stdout);
   assert.deepEqual([nobody.strays, nobody.probe, b.sandbox.methods()], [[], null, []]);
-  const stray = legacyPoller(b, 'production_polling_bot.py');
-  await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  const stray = await pollingStray(b, 'production_polling_bot.py');
   // Who only reads knows that it is connected; that it polls is known once it was asked.
   for (const [args, grade] of [
     ['', 'likely'],

@@ -60,6 +60,14 @@ export function legacyPoller(
   return b.spawn(PYTHON, [name, ...args], { cwd, env });
 }
 
+/** The same, and waits until it has polled. */
+export async function pollingStray(...stray: Parameters<typeof legacyPoller>): Promise<Running> {
+  const run = legacyPoller(...stray);
+  const [b, name] = stray;
+  await until(`${name} to poll`, () => polledBy(b, name).length > 0, run);
+  return run;
+}
+
 /** Pids of the fixture pollers of this name that polled so far. */
 export function polledBy(b: Bed, name: string): number[] {
   const polls = b.sandbox.polls().filter((poll) => poll.name === name && poll.pid !== null);

@@ -16,7 +16,7 @@ xit('page: in a browser, with a crash and a hostile name on it', async (b) => {
   const port = await httpPort(run);
   const url = `http://127.0.0.1:${port}/`;
   const isTold = async () => (await get(port, '/')).body.includes('keeps ending');
-  await until('the page to tell of the crash', isTold, { seen: run.seen });
+  await until('the page to tell of the crash', isTold, run);
   assert.deepEqual([await code(port, '/readyz'), await code(port, '/healthz')], [503, 200]);
   assert.equal(await browser.open(url), 200);
   assertNoToken(await browser.evaluate<string>('document.documentElement.outerHTML'), b.token);
