@@ -60,8 +60,7 @@ process_resident_memory_bytes gauge Memory of the supervisor.`
   .split('\n')
   .map((line) => /^(\S+) (\S+) (.*)$/.exec(line)!.slice(1) as [string, string, string]);
 
-/** `tally`: null where no worker has run yet. */
-export function metricsText(doc: StatusDocument, tally: Tally | null): string {
+export function metricsText(doc: StatusDocument, tally: Tally): string {
   const values = valuesOf(doc, tally);
   const lines = FAMILIES.flatMap(([name, type, help]) => {
     const value = values[name.replace(/^singlepoll_/, '').replace(/_total$/, '')] ?? [];
@@ -72,7 +71,7 @@ export function metricsText(doc: StatusDocument, tally: Tally | null): string {
   return `${lines.join('\n')}\n`;
 }
 
-function valuesOf(doc: StatusDocument, tally: Tally | null): Readonly<Record<string, Value>> {
+function valuesOf(doc: StatusDocument, tally: Tally): Readonly<Record<string, Value>> {
   const { bot, state, problems, strays, supervisor, worker, polling, webhook, lease, alerts } = doc;
   const cpu = process.cpuUsage();
   // Single polls that bypass the gateway are not seen.
@@ -99,11 +98,11 @@ function valuesOf(doc: StatusDocument, tally: Tally | null): Readonly<Record<str
     via_gateway: polling && polling.via === 'gateway',
     polls_refused: polling?.refused,
     worker_webhook_attempts: polling?.webhookAttempts,
-    deaf_replacements: polling && (tally?.deafReplaced ?? 0),
+    deaf_replacements: polling && tally.deafReplaced,
     api_latency_seconds: polling?.latencyMs == null ? null : polling.latencyMs / 1_000,
-    strays_stopped: polling && (tally?.straysStopped ?? 0),
+    strays_stopped: polling && tally.straysStopped,
     strays: polling && GRADES.map((grade) => [{ grade }, strays.filter((it) => it.grade === grade).length]),
-    webhooks_cleared: polling && (tally?.webhooksCleared ?? 0),
+    webhooks_cleared: polling && tally.webhooksCleared,
     webhook_set: webhook && webhook.url !== '',
     pending_updates: webhook?.pendingUpdates,
     alerts: byLabel('result', alerts && { sent: alerts.sent, failed: alerts.failed }),

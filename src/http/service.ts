@@ -13,20 +13,16 @@ import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { Summary } from '../supervisor/history.ts';
 import type { Tally } from '../supervisor/record.ts';
-import { bareStatus, type StatusDocument } from '../supervisor/status.ts';
-import { VERSION } from '../version.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { metricsText, readiness } from './metrics.ts';
 import { discreet, discreetDay, statusPage } from './page.ts';
 import { type Listening, listenHttp, respond } from './server.ts';
 
 /** What the endpoint reads of the running supervisor. */
 interface HttpSource {
-  /** Cheap, as it is read for every request. */
-  readonly brief: () => Pick<StatusDocument, 'state' | 'worker'>;
   readonly status: () => StatusDocument;
   /** The last day; null: unknown. */
   readonly day: () => Summary | null;
-  readonly tally: () => Tally;
 }
 
 /** How long to retry: the replaced supervisor has closed its port already, but another program may be about to end. */
@@ -34,26 +30,25 @@ const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
 
 /** Opens the port if it is free. Throws SinglepollError 78 if it can never be opened. */
-export async function openHttpService(config: Config, address: HttpAddress, report: Report) {
-  const { token, botId, cwd } = config;
+export async function openHttpService(
+  config: Config,
+  address: HttpAddress,
+  report: Report,
+  brief: { readonly record: { readonly tally: Tally }; document(): StatusDocument },
+) {
+  const { token } = config;
   const tokens = token === null ? [] : [token];
   const isLocal = isLoopback(address);
-  const startedAt = new Date(performance.timeOrigin).toISOString();
-  let boot: StatusDocument = {
-    ...bareStatus(botId === null ? null : { id: botId, username: null }, 'starting'),
-    healthy: true,
-    supervisor: { pid: process.pid, startedAt, version: VERSION, command: [], cwd },
-  };
-  let source: HttpSource | null = null;
+  /** Before the run nothing but the brief status is to be seen. */
+  let source: HttpSource = { status: () => brief.document(), day: () => null };
   let listening: Listening | null = null;
-  const status = () => source?.status() ?? boot;
   const site = {
     loopback: isLocal,
-    readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
+    readiness: () => readiness(brief.document(), config.readyInStandby),
     // Masks any token that got in.
-    metrics: () => maskText(metricsText(status(), source?.tally() ?? null), tokens),
+    metrics: () => maskText(metricsText(source.status(), brief.record.tally), tokens),
     page(refreshes: boolean): string {
-      const [doc, day] = [status(), source?.day() ?? null];
+      const [doc, day] = [source.status(), source.day()];
       const shown = isLocal ? ([doc, day] as const) : ([discreet(doc), day && discreetDay(day)] as const);
       return maskText(statusPage(...shown, Date.now(), refreshes), tokens);
     },
@@ -93,10 +88,6 @@ export async function openHttpService(config: Config, address: HttpAddress, repo
   return {
     announce,
     isOpen: () => listening !== null,
-    /** Shows this state until there is a supervisor. */
-    boots(state: 'starting' | 'standby'): void {
-      boot = { ...boot, state };
-    },
     /** Shows the supervisor from now on. */
     shows(it: HttpSource): void {
       source = it;

@@ -48,7 +48,7 @@ export function openService(
   );
   /** Once there is a run. */
   let view: View | null = null;
-  let feeds = (): boolean => isReady;
+  let feeds = (): boolean => false;
   let [isReady, isStarved, isEnding] = [false, false, false];
   let shown = '';
   let stopListening = (): void => {};
@@ -64,7 +64,6 @@ export function openService(
   }
 
   function tick(): void {
-    // While it waits for the lock, the timer shows that the event loop is alive.
     const isFed = watchdogMs > 0 && feeds();
     const next = `systemd starts singlepoll anew within ${duration(watchdogMs)}`;
     if (view && watchdogMs > 0 && isReady && !isFed && !isStarved)
@@ -78,11 +77,6 @@ export function openService(
   }
 
   const service = {
-    /** Before the run: the supervisor waits for the lock. */
-    standsBy(): void {
-      isReady = true;
-      say('stands by until the present supervisor leaves', { READY: '1' });
-    },
     follow(it: View): void {
       view = it;
       const isFed = createWatchdog(Math.max(deafAfterMs, watchdogMs / 2), performance.now());

@@ -136,6 +136,7 @@ const CHANGES = {
       ...(isNew ? { last: { ...old.last, 'worker-start': time } } : {}),
     };
   },
+  identified: (_old: Old, { bot }: { bot: StatusDocument['bot'] }) => ({ bot }),
   command: (old: Old, { command }: { command: readonly string[] }) => ({
     supervisor: { ...old.supervisor, command },
   }),

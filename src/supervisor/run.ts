@@ -12,13 +12,11 @@ import type { OutputName } from '../output/last-lines.ts';
 import { createBus, createListeners } from '../output/listeners.ts';
 import type { WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, size, words } from '../output/words.ts';
-import type { Me } from '../telegram/bot-api.ts';
 import { type Ahead, createAhead, type Parts } from './ahead.ts';
 import { createGuard } from './guard.ts';
 import type { Taken } from './hold.ts';
 import { createLoop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
-import { createStatus } from './status-document.ts';
 import type { Ending, Policy, Saying } from './table.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker.ts';
@@ -61,10 +59,8 @@ interface Worker {
 }
 
 /** Makes the loop with its edges; nothing happens before `begin`. */
-export function createRun(startup: Startup & Taken, me: Me | null) {
-  const { config, environment, nextWorker, output, report, hold } = startup;
-  const status = createStatus(config, me, startup.command, startup.startedAt);
-  status.sources.log = output.logFacts;
+export function createRun(startup: Startup & Taken) {
+  const { config, environment, nextWorker, output, report, hold, status } = startup;
   const id = randomBytes(8).toString('hex');
   const of = { run: id, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null };
   const tree = createWorkerTree(of, startup.eyes);
@@ -353,7 +349,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
 
   return {
     ...startup,
-    ...{ status, tree, bus, loop, lastLines, sayLastLines },
+    ...{ tree, bus, loop, lastLines, sayLastLines },
     /** The worker that lives, as strays are told apart from it. */
     worker: () => worker && { pid: worker.process.pid, run: id, spawn: String(worker.spawn) },
     forward(signal: NodeJS.Signals): void {

@@ -35,22 +35,16 @@ interface Asked {
 
 /** Null: the control channel could not be opened, which is said. */
 export async function showRun(run: Run, asked: Asked) {
-  const { link, report, output, http, service, socketPath, status } = run;
+  const { link, report, http, socketPath } = run;
   const document = documentOf(run);
-  const tellState = () => link?.tell({ state: status.runState() });
-  run.onStep(tellState);
   http?.shows({
-    brief: () => status.document(),
     status: () => document(TREE_FRESH_MS),
-    tally: () => status.record.tally,
     day: () => lastDay(run, asked),
   });
-  service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
   if (!run.hasFolder) {
     const text = `it runs without a state folder, as ${UNWRITABLE}: status, stop, restart, logs and --takeover do not reach it, --history and reset remember nothing`;
     const hint = `kill ${process.pid}    # ends it in order; --http PORT tells how it is`;
     report.line('control', text, 'warn', { hint });
-    tellState();
     return null;
   }
   const served = await serveOrders(run, asked, document).catch((error: NodeJS.ErrnoException) => {
@@ -59,7 +53,6 @@ export async function showRun(run: Run, asked: Asked) {
     return null;
   });
   if (served) link?.tell({ control: socketPath });
-  tellState();
   return served;
 }
 

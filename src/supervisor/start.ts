@@ -17,7 +17,9 @@ import { dryRun } from './dry-run.ts';
 import { createHold, type Taken } from './hold.ts';
 import { listen, OWNER_GONE, Stopped } from './signals.ts';
 import { createTeardown, prepare, type StartRequest, type Startup, type Teardown } from './startup.ts';
+import type { RunState } from './status.ts';
 import { supervise } from './supervise.ts';
+import { initial } from './table.ts';
 import { standsBy } from './until-ready.ts';
 
 /** Runs a supervisor in this process until it ends. Throws SinglepollError for its own reasons to end early. */
@@ -35,6 +37,15 @@ export async function start(request: StartRequest): Promise<number> {
     const asked = api ? identify(config, report, api, asks.signal) : sayGate(config, report);
     startup.warmUp();
     const me = await asked;
+    const { status, service } = startup;
+    if (me) status.note({ kind: 'identified', bot: { id: me.id, username: me.username ?? null } });
+    let told: RunState | null = null;
+    status.onNote(() => {
+      const state = status.runState();
+      if (state !== told) request.link?.tell({ state });
+      told = state;
+    });
+    service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
     sayConfiguration(config, request.warnings, report);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
@@ -45,7 +56,7 @@ export async function start(request: StartRequest): Promise<number> {
     await openLog(startup);
     taken.hold.add({ open: () => openLog(startup) });
     await startup.http?.insists(asks.signal);
-    return await supervise({ ...startup, ...taken }, me, () => teardown.closeTo(beforeLock));
+    return await supervise({ ...startup, ...taken }, () => teardown.closeTo(beforeLock));
   } catch (error) {
     if (!(error instanceof Stopped)) {
       failure = error;
@@ -72,7 +83,7 @@ async function openOutput({ config, link }: StartRequest, teardown: Teardown): P
 
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */
 async function takeLock(startup: Startup): Promise<Taken> {
-  const { config, link, output, report, http, api, service, teardown } = startup;
+  const { config, link, output, report, http, api, status, teardown } = startup;
   const { botId, cwd, polling } = config;
   const { startedAt, socketPath: control } = startup;
   const taker = { startedAt, cwd, version: VERSION, control };
@@ -81,17 +92,13 @@ async function takeLock(startup: Startup): Promise<Taken> {
   const { lock, standbys } = await claim(config, taker, {
     signal,
     reaches: (holder) => checkReach(startup, holder),
-    say(text) {
-      http?.boots('standby');
-      report.line('lock', text);
-    },
+    say: (text) => report.line('lock', text),
     onWait() {
-      service?.standsBy();
+      status.note({ kind: 'step', state: { ...status.record.state, phase: 'standby' } });
       const sinceMs = performance.now();
       output.waitLine.shows(
         () => `standing by until that supervisor ends, for ${span(performance.now() - sinceMs)} so far`,
       );
-      link?.tell({ state: 'standby' });
       void openLog(startup).then(() => {
         link?.ready(standsBy(botId));
         output.leaveStarter();
@@ -106,9 +113,8 @@ async function takeLock(startup: Startup): Promise<Taken> {
     const failed = (error: Error) => signal.aborted || report.line('http', error.message, 'warn');
     hold.add({ open: () => http.insists(signal).catch(failed), close: http.close });
   }
-  http?.boots('starting');
+  status.note({ kind: 'step', state: initial });
   output.waitLine.shows(() => null);
-  link?.tell({ state: 'starting' });
   report.line('lock', `taken: the only supervisor of bot ${botId} on ${hostname()}`, 'good');
   return { hold, standbys };
 }

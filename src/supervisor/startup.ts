@@ -15,6 +15,7 @@ import { distFile } from '../tools.ts';
 import { checkCommand } from './announce.ts';
 import { CONTROL_SOCKET, deploySocket } from './control.ts';
 import type { Asks } from './signals.ts';
+import { createStatus, type Status } from './status-document.ts';
 import { createNextWorker } from './worker.ts';
 
 export interface StartRequest {
@@ -81,7 +82,10 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const environment = { ...process.env };
   const nextWorker = createNextWorker(command, cwd, environment, config.stdin, botDir);
   teardown.add(() => nextWorker.discard());
-  const http = await openHttp(config, report);
+  const startedAt = new Date().toISOString();
+  const status = createStatus(config, command, startedAt);
+  status.sources.log = output.logFacts;
+  const http = await openHttp(config, report, status);
   teardown.add(() => http?.close());
   const api = polling ? openBotApi(config.apiRoot, () => config.token as string) : null;
   teardown.add(() => api?.close());
@@ -94,14 +98,13 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
     ...{ config, flags: request.flags, link: request.link },
     ...{ asks, output, report, teardown, service, http, api, eyes },
     ...{ gatewayModule, alertModule, botDir, hasFolder, command, environment },
-    ...{ nextWorker, prover, workerTree },
+    ...{ nextWorker, prover, workerTree, startedAt, status },
     sandboxText: sandbox?.text ?? null,
     /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
     warmUp(): void {
       if (!dryRun) nextWorker.prepare(false).catch(() => {});
     },
     socketPath: join(botDir, polling ? CONTROL_SOCKET : deploySocket(process.pid)),
-    startedAt: new Date().toISOString(),
   };
 }
 
@@ -123,10 +126,10 @@ async function openService({ deafAfterMs, dryRun }: Config, report: Report): Pro
   }
 }
 
-async function openHttp(config: Config, report: Report) {
+async function openHttp(config: Config, report: Report, status: Status) {
   if (!config.http || config.dryRun) return null;
   const { openHttpService } = await import('../http/service.ts');
-  return await openHttpService(config, config.http, report);
+  return await openHttpService(config, config.http, report, status);
 }
 
 /** The built-in Bot API with a bot in trouble, and a sample worker where no command is given. */

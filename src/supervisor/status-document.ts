@@ -18,7 +18,6 @@ import type { LogFacts } from '../output/log.ts';
 import { plainCommand } from '../output/plain.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../output/words.ts';
 import type { Seen } from '../service/notify.ts';
-import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
 import { type Moment, newRecord, noted, type StatusEvent, type StatusRecord } from './record.ts';
 import {
@@ -75,15 +74,15 @@ export type Status = ReturnType<typeof createStatus>;
 
 type Settings = Pick<Config, 'botId' | 'cwd' | 'deafAfterMs' | 'gateway' | 'polling'>;
 
-export function createStatus(config: Settings, me: Me | null, command: readonly string[], startedAt: string) {
+export function createStatus(config: Settings, command: readonly string[], startedAt: string) {
   const { botId, cwd, polling, gateway, deafAfterMs } = config;
   const words = command.map((word) => plainCommand([word]));
   const supervisor = { pid: process.pid, startedAt, version: VERSION, command: words, cwd };
-  const bot = me || botId !== null ? { id: me?.id ?? botId, username: me?.username ?? null } : null;
+  const bot = botId === null ? null : { id: botId, username: null };
   let record = newRecord({ bot, supervisor, deafAfterMs }, polling ? (gateway ? 'gateway' : 'direct') : null);
   /** Filled in as the parts of the run are opened. */
   const sources: StatusSources = {};
-  let listener = (): void => {};
+  const listeners: (() => void)[] = [];
   return {
     sources,
     get record(): StatusRecord {
@@ -92,12 +91,11 @@ export function createStatus(config: Settings, me: Me | null, command: readonly 
     /** The only way to change the record. */
     note(event: StatusEvent): void {
       record = noted(record, event, { atMs: performance.now(), at: new Date().toISOString() });
-      listener();
+      for (const tell of listeners) tell();
     },
-    onNote(it: () => void): void {
-      listener = it;
-    },
-    document: (tree: readonly TreeEntry[] = []) => statusDocument(record, sources, tree, performance.now()),
+    onNote: (listener: () => void): void => void listeners.push(listener),
+    document: (tree: readonly TreeEntry[] = []): StatusDocument =>
+      statusDocument(record, sources, tree, performance.now()),
     runState: () => runState(record),
     /** What feeds a watchdog. */
     seen: () => seenOf(record, sources),

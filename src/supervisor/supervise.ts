@@ -8,7 +8,6 @@ import { watchGateway } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
 import { duration, howItEnded } from '../output/words.ts';
-import type { Me } from '../telegram/bot-api.ts';
 import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
@@ -27,12 +26,8 @@ import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
 
 /** Runs it until it ends; the exit code. `release` closes what was opened since the lock was taken, and lets go of that. */
-export async function supervise(
-  startup: Startup & Taken,
-  me: Me | null,
-  release: () => Promise<void>,
-): Promise<number> {
-  const run = createRun(startup, me);
+export async function supervise(startup: Startup & Taken, release: () => Promise<void>): Promise<number> {
+  const run = createRun(startup);
   const recorder = openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null, startup.report);
   run.bus.tick.add(recorder.tick);
   startup.hold.add(recorder);
@@ -50,7 +45,7 @@ export async function supervise(
   });
   const alertModule = await startup.alertModule;
   run.begin({ gateway, lease, guarding, reach });
-  const keep = () => remember(startup, me?.username ?? null);
+  const keep = () => remember(startup);
   keep();
   // A newcomer that failed has written down its own start.
   startup.hold.add({ open: keep });
@@ -244,9 +239,10 @@ function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending, isGiv
 }
 
 /** For the next `reset`. */
-function remember(startup: Startup, username: string | null): void {
+function remember(startup: Startup): void {
   if (!keepsMemory(startup)) return;
-  const { config, flags, link, report, botDir, command } = startup;
+  const { config, flags, link, report, botDir, command, status } = startup;
+  const username = status.record.bot?.username ?? null;
   forgetEnd(botDir);
   try {
     const again = link?.isDetached ? { ...flags, detach: true } : flags;

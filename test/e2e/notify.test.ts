@@ -82,7 +82,7 @@ it('who stands by is ready, and fed; an abstract socket; a watchdog of another p
   const env = { ...b.env, NOTIFY_SOCKET: socket, WATCHDOG_USEC: '500000' };
   const waiting = b.start('--wait', { env });
   await until('READY', () => told.lines('READY').length === 1, waiting);
-  assert.match(told.lines('STATUS')[0] ?? '', /stands by/);
+  assert.match(told.lines('STATUS').at(-1) ?? '', /standby/);
   await until('the watchdog to be fed', () => told.lines('WATCHDOG').length > 2);
   await waiting.stop();
   await until('STOPPING', () => told.lines('STOPPING').length === 1);

@@ -152,7 +152,7 @@ test('why a unit has ended is its last status: a crash loop, 69, 75, 77, 78, and
   await run('singlepoll uninstall --name yields');
   await fails('waits', `-- ${BOT}`, mine);
   await run('systemctl start waits');
-  assert.match(await guest.show('waits', 'StatusText'), /^stands by/);
+  assert.match(await guest.show('waits', 'StatusText'), /^standby/);
   await run('systemctl stop by-hand');
   await becomes(guest, 'waits', 'StatusText', /^polling/);
 
