@@ -6,11 +6,12 @@ import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import { useRoot } from '../intercept/past.ts';
 import { argvOf } from '../machine/procfs.ts';
+import type { Bus } from '../output/listeners.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration, WAYS } from '../output/words.ts';
 import type { StatusEvent, StatusRecord } from '../supervisor/record.ts';
-import type { Ending } from '../supervisor/table.ts';
+import type { Ask } from '../supervisor/table.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
 import type { ApiReach } from '../telegram/reach.ts';
 import { tokenRefused } from '../telegram/reach.ts';
@@ -49,14 +50,9 @@ export interface GatewayWatchOptions {
   readonly pollOpenMs: () => number;
   /** Show a line for each batch of updates, for newcomers. */
   readonly sayUpdates: boolean;
-  // The supervisor has to act on these.
-  readonly onPolled: () => void;
-  readonly onBlocked: (ending: Ending) => void;
-  readonly onDeaf: (reason: string) => void;
-  readonly onWebhook: () => void;
-  readonly onConflict: () => void;
-  /** A poll is sent; other pollers on this machine will react to it. */
-  readonly onSent: () => void;
+  readonly bus: Bus;
+  /** To the supervisor's loop. */
+  readonly send: (event: Ask) => void;
 }
 
 export type GatewayWatch = ReturnType<typeof watchGateway>;
@@ -76,7 +72,7 @@ const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions) {
-  const { report, status, config, reach } = options;
+  const { report, status, config, reach, bus, send } = options;
   const { deafAfterMs, requireGateway } = config;
   const policy: RivalryPolicy = {
     rivalAfterMs: config.rivalAfterMs,
@@ -145,7 +141,8 @@ export function watchGateway(options: GatewayWatchOptions) {
         ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet'
         : 'somebody elsewhere polls this bot and does not go away';
     const reason = here ?? `${suspect ?? where}; yielding`;
-    options.onBlocked({ code: EXIT.otherPoller, reason, hint: hint ?? 'singlepoll who --probe' });
+    const ending = { code: EXIT.otherPoller, reason, hint: hint ?? 'singlepoll who --probe' };
+    send({ kind: 'blocked', ending });
   }
 
   function look(): void {
@@ -172,7 +169,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     report.line('deaf', isPast ? reason : `${reason}, though it lives and the Bot API answers`, 'error');
     // The clock restarts, in case the worker is not replaced at once (a stop is under way).
     note({ kind: 'completed' });
-    options.onDeaf(reason);
+    send({ kind: 'ask-restart', reason });
   }
 
   /** The worker does not count as deaf while the Bot API lets no poll succeed. */
@@ -196,7 +193,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     distrust: ({ program, way }: { program: string; way: Way }) => void sayDistrust(program, way),
     asked: (_: { offset: number | null }) => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
-    sent: () => options.onSent(),
+    sent: () => bus.pollSent.tell(),
     /** The Bot API has answered a poll, or lets it wait. */
     accepted({ answered }: { answered: boolean }) {
       rivalry = undisturbed(rivalry, performance.now(), answered);
@@ -207,7 +204,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       }
       // The outage may be over long before the poll, which is open now, is answered.
       else reach.askNow();
-      options.onPolled();
+      send({ kind: 'polled' });
     },
     /** A poll has succeeded and its answer was sent to the worker. */
     completed({ updates }: { updates: number }) {
@@ -224,12 +221,12 @@ export function watchGateway(options: GatewayWatchOptions) {
       reach.answered();
       apiLetsPoll(false);
       follow(kicked(rivalry, performance.now(), livedMs, policy));
-      options.onConflict();
+      bus.conflict.tell(false);
     },
     webhook() {
       reach.answered();
       apiLetsPoll(false);
-      options.onWebhook();
+      bus.webhookSeen.tell();
     },
     outage({ problem }: { problem: string }) {
       rivalry = interrupted(rivalry);
@@ -243,7 +240,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       report.line('api', text, 'warn');
     },
     refused: ({ description }: { description: string }) =>
-      options.onBlocked(tokenRefused(config, { status: 401, description })),
+      send({ kind: 'blocked', ending: tokenRefused(config, { status: 401, description }) }),
     /** A second poller of the worker still has to wait for the first. */
     second: ({ owner, held }: { owner: Pid; held: Pid }) =>
       warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
@@ -270,14 +267,14 @@ export function watchGateway(options: GatewayWatchOptions) {
     'call-failed': ({ problem }: { problem: string }) => reach.failed(problem),
   };
 
+  // What other calls show, a worker that does not poll can't.
+  bus.apiReached.add(apiLetsPoll);
   return {
     handlers,
     news(news: { readonly kind: keyof typeof handlers }): void {
       if (NOTED.has(news.kind)) status.note(news as StatusEvent);
       (handlers[news.kind] as (news: object) => void)(news);
     },
-    /** Receives whether the Bot API answers other calls, which a worker that does not poll can't show. */
-    reached: apiLetsPoll,
     /** This run had polled undisturbed for long enough before the rival came. */
     isIncumbent: () => rivalry.incumbent,
     latencyMs(): number | null {

@@ -4,6 +4,7 @@
  * crash to the next spawn free of idle turns of the event loop).
  */
 import {
+  type Ask,
   type Effect,
   type Ending,
   type Event,
@@ -36,9 +37,6 @@ export interface Edges {
   /** An invariant is broken: nothing more is decided. */
   broken(error: unknown): void;
 }
-
-type Plain<T> = T extends unknown ? Omit<T, 'atMs'> : never;
-export type Ask = Plain<Event>;
 
 export type WorkerEnd = Omit<Extract<Ask, { kind: 'worker-exited' }>, 'kind' | 'spawn'>;
 

@@ -356,8 +356,6 @@ export function createRun(startup: Startup & Taken) {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
-    /** Something outside makes polling here pointless or forbidden. */
-    block: (ending: Ending) => loop.send({ kind: 'blocked', ending }),
     /** What the last stop of a tree ended, the leader first. */
     stopped: () => stopped,
     /** Called after every step; returns the way to leave. */

@@ -150,14 +150,8 @@ async function openGateway(
   const sealed = () => `${config.botId ?? 0}:${randomBytes(27).toString('base64url').slice(0, 35)}`;
   const workerToken = config.sealed ? sealed() : token;
   const watch = watchGateway({
-    ...{ report, status, config, sayUpdates: sandboxText !== null, reach },
+    ...{ report, status, config, reach, bus, send: loop.send, sayUpdates: sandboxText !== null },
     pollOpenMs: () => port.pollOpenMs(),
-    onPolled: () => loop.send({ kind: 'polled' }),
-    onBlocked: run.block,
-    onDeaf: (reason) => loop.send({ kind: 'ask-restart', reason }),
-    onWebhook: bus.webhookSeen.tell,
-    onConflict: () => bus.conflict.tell(false),
-    onSent: bus.pollSent.tell,
   });
   const env = { ...config.envFileVars, ...process.env };
   const { intercept: mode, cwd } = config;
@@ -182,7 +176,6 @@ async function openGateway(
     pollers: port.pollers,
     pollOpenMs: port.pollOpenMs,
   };
-  bus.apiReached.add(watch.reached);
   bus.tick.add(port.looked);
   bus.webhookCleared.add(port.cleared);
   const used = () => (config.sealed ? workerToken : config.token) as string;

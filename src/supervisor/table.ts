@@ -127,6 +127,10 @@ export type Event = { readonly atMs: number } & (
   | { readonly kind: 'backoff-due'; readonly question: number }
 );
 
+type Timeless<T> = T extends unknown ? Omit<T, 'atMs'> : never;
+/** An event as it is sent to the loop, which adds the time. */
+export type Ask = Timeless<Event>;
+
 export type EventKind = Event['kind'];
 
 export type Effect =

@@ -84,7 +84,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
   function giveWay(ending: Ending): void {
     const isAsked = config.onRival === 'insist';
     const insists = isAsked || (config.onRival === null && isIncumbent());
-    if (!insists) run.block(ending);
+    if (!insists) loop.send({ kind: 'blocked', ending });
     if (!insists || insisted.has(ending.reason)) return;
     insisted.add(ending.reason);
     const why = isAsked ? 'as asked (--on-rival insist)' : 'as it was here first';
