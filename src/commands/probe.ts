@@ -6,7 +6,7 @@
 import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hintOfRetry } from '../gateway/words.ts';
-import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
+import { claimLock, lockKey } from '../lock/lock.ts';
 import { createReport } from '../output/report.ts';
 import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
@@ -20,6 +20,7 @@ import type { BotApi } from '../telegram/bot-api.ts';
 import { type Reason, runProbe, type Verdict } from '../telegram/probe.ts';
 import { VERSION } from '../version.ts';
 import { timeOf } from './context.ts';
+import type { Supervisor } from './find.ts';
 
 const DEFAULT_MS = 10_000;
 /** For a poll to go out and its time to react. */
@@ -66,10 +67,11 @@ export async function probe(
   api: BotApi,
   prover: Prover,
   lease: LeaseEntry | null,
+  supervisor: Supervisor | null,
 ): Promise<Probed> {
   if (lease?.holder) return answered(askedMs, `the lease tells who polls: ${leaseWords(lease, Date.now())}`);
-  const holder = await presentSupervisor(config);
-  if (!holder)
+  // In deploy mode nobody polls here.
+  if (!supervisor?.holder)
     return await whileWaiting(
       (sinceMs) => `probing: the poll is held for another ${span(Math.max(0, askedMs - sinceMs))}`,
       async (stderr) => await ask(config, askedMs, api, prover, stderr),
@@ -77,18 +79,21 @@ export async function probe(
   return await whileWaiting(
     (sinceMs) =>
       `waiting for the supervisor to renew its poll, at most another ${span(Math.max(0, RENEWED_MS - sinceMs))}`,
-    async () => await askSupervisor(config, askedMs, holder),
+    async () => await askSupervisor(config, askedMs, supervisor),
   );
 }
 
 /** Beside a supervisor: it renews its own poll, which disturbs nobody but a rival, and sees who loses it. */
-async function askSupervisor({ botId }: Config, askedMs: number, holder: Holder): Promise<Probed> {
-  const control = holder.answers ? holder.control : null;
+async function askSupervisor(
+  { botId }: Config,
+  askedMs: number,
+  { control, holder }: Supervisor,
+): Promise<Probed> {
   const answer = control ? await askControl(control, { cmd: 'probe' }, { timeoutMs: RENEWED_MS }) : null;
   if (!answer?.ok)
     throw new SinglepollError(
       EXIT.otherPoller,
-      `no probe: a supervisor of bot ${botId} (pid ${holder.pid ?? 'unknown'}) runs here: ${answer?.error ?? 'it does not answer'}`,
+      `no probe: a supervisor of bot ${botId} (pid ${holder?.pid ?? 'unknown'}) runs here: ${answer?.error ?? 'it does not answer'}`,
       'singlepoll status    # it tells of conflicts with others; to probe all the same, first: singlepoll stop',
     );
   const text = String(answer.text ?? '');
