@@ -9,7 +9,6 @@ import { initial, type State } from './table.ts';
 export interface StatusRecord {
   readonly bot: StatusDocument['bot'];
   readonly supervisor: NonNullable<StatusDocument['supervisor']>;
-  readonly lastExit: NonNullable<StatusDocument['worker']>['lastExit'];
   readonly polls: boolean;
   readonly polling: NonNullable<StatusDocument['polling']>;
   readonly webhook: StatusDocument['webhook'];
@@ -83,7 +82,7 @@ export function newRecord(
       webhookAttempts: 0,
     },
     rival: { here: null, hint: null, suspect: null, elsewhere: null },
-    ...{ state: initial, stepMs: 0, lastExit: null, webhook: null, strays: [] },
+    ...{ state: initial, stepMs: 0, webhook: null, strays: [] },
     ...{ last: {}, pausedUntilMs: 0, apiProblem: null, overlap: null },
     ...{ webhookOfWorker: false, crashLoop: null },
     tally: {
@@ -128,11 +127,9 @@ const tally = ({ tally: it }: Old, change: Partial<Tally>): Change => ({ tally: 
 const CHANGES = {
   step(old: Old, { state }: { state: State }, time: Time): Change {
     const isNew = state.pid !== null && state.pid !== old.state.pid;
-    const exit = state.lastExit === old.state.lastExit ? null : state.lastExit;
     return {
       state,
       ...(state.phase === old.state.phase ? {} : { stepMs: time.atMs }),
-      ...(exit ? { lastExit: { code: exit.code, signal: exit.signal, at: time.at } } : {}),
       ...(isNew ? { last: { ...old.last, 'worker-start': time } } : {}),
     };
   },

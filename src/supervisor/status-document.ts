@@ -109,6 +109,7 @@ export function statusDocument(
   nowMs: number,
 ): StatusDocument {
   const { bot, supervisor, state, webhook } = record;
+  const { lastExit: exit } = state;
   // The last look may be a minute old: what has ended since is not shown any more.
   const strays = record.strays.filter(({ pid }) => isThere(pid));
   const polling = {
@@ -131,7 +132,7 @@ export function statusDocument(
       startedAt: state.pid === null ? null : (record.last['worker-start']?.at ?? null),
       spawns: state.spawn,
       restarts: state.restarts,
-      lastExit: record.lastExit,
+      lastExit: exit && { code: exit.code, signal: exit.signal, at: record.last['worker-ended']?.at ?? '' },
       tree,
       ...(sources.usage?.() ?? NO_USAGE),
     },
