@@ -78,7 +78,7 @@ export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
   /** What the worker after the present one needs. */
   function prepareNext(): void {
     gateway?.port.prepare().catch(() => {});
-    nextWorker.prepare(true).catch(own.broken);
+    void nextWorker.prepare(true);
   }
 
   /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */

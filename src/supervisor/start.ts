@@ -35,7 +35,8 @@ export async function start(request: StartRequest): Promise<number> {
     const startup = await prepare(request, asks, output, teardown);
     const { config, api } = startup;
     const asked = api ? identify(config, report, api, asks.signal) : sayGate(config, report);
-    startup.warmUp();
+    // Only now that the first question to Telegram is on its way: starting processes holds us up.
+    if (!config.dryRun) void startup.nextWorker.prepare(false);
     const me = await asked;
     const { status, service } = startup;
     if (me) status.note({ kind: 'identified', bot: { id: me.id, username: me.username ?? null } });

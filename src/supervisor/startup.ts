@@ -9,7 +9,6 @@ import type { Report, RunOutput } from '../output/report.ts';
 import type { Link } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
 import { eyesFor } from '../strays/finder.ts';
-import { createProver } from '../strays/prover.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { distFile } from '../tools.ts';
 import { checkCommand } from './announce.ts';
@@ -89,21 +88,12 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   teardown.add(() => http?.close());
   const api = polling ? openBotApi(config.apiRoot, () => config.token as string) : null;
   teardown.add(() => api?.close());
-  /** Pids of the worker's tree; supervise.ts knows them. */
-  const workerTree = { pids: (): readonly number[] => [] };
-  const ours = () => workerTree.pids();
-  const { apiRoot } = config;
-  const prover = api && !dryRun ? createProver({ api, apiRoot, processes: eyes.processes, ours }) : null;
   return {
     ...{ config, flags: request.flags, link: request.link },
     ...{ asks, output, report, teardown, service, http, api, eyes },
     ...{ gatewayModule, alertModule, botDir, hasFolder, command, environment },
-    ...{ nextWorker, prover, workerTree, startedAt, status },
+    ...{ nextWorker, startedAt, status },
     sandboxText: sandbox?.text ?? null,
-    /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
-    warmUp(): void {
-      if (!dryRun) nextWorker.prepare(false).catch(() => {});
-    },
     socketPath: join(botDir, polling ? CONTROL_SOCKET : deploySocket(process.pid)),
   };
 }

@@ -8,6 +8,8 @@ import { watchGateway } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
 import { duration, howItEnded } from '../output/words.ts';
+import { createProver } from '../strays/prover.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
@@ -34,7 +36,7 @@ export async function supervise(startup: Startup & Taken, release: () => Promise
   const { config, link, output, report, service, teardown, loop, botDir } = run;
   const lease = await openLease(run);
   const reach = openReach(run);
-  const guarding = reach && openGuarding(run, reach, lease !== null);
+  const guarding = run.api && reach && openGuarding(run, run.api, reach, lease !== null);
   const gateway = await openGateway(run, reach, lease);
   const watching = guarding && watch(run, guarding, gateway);
   teardown.add(() => watching?.stop());
@@ -113,13 +115,15 @@ function openReach({ api, config, report, teardown, status, bus }: Run): ApiReac
   return reach;
 }
 
-function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
+function openGuarding(run: Run, api: BotApi, reach: ApiReach, leased: boolean) {
   const { config, report, eyes, status, bus, tree, loop, standbys } = run;
-  const prover = run.prover!;
-  run.workerTree.pids = () => {
-    const worker = run.worker();
-    return [...standbys, ...(worker ? tree.list(worker.pid) : [])].flatMap(({ pid }) => pid ?? []);
-  };
+  const prover = createProver({
+    ...{ api, apiRoot: config.apiRoot, processes: eyes.processes },
+    ours() {
+      const worker = run.worker();
+      return [...standbys, ...(worker ? tree.list(worker.pid) : [])].flatMap(({ pid }) => pid ?? []);
+    },
+  });
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   const halt = new AbortController();
   run.onStep(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
@@ -133,7 +137,7 @@ function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
     note: status.note,
     signal: halt.signal,
   });
-  return { prover, sweeper, webhook: createWebhookWatch(run, run.api!, reach) };
+  return { prover, sweeper, webhook: createWebhookWatch(run, api, reach) };
 }
 
 /** Null: the worker gets the API root itself. */
