@@ -26,9 +26,10 @@ interface AlertServiceOptions extends DeliveriesOptions {
     readonly record: StatusRecord;
     readonly sources: { alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean } };
     document(): StatusDocument;
+    onNote(listener: () => void): void;
   };
   readonly changes: Changes;
-  readonly running: { readonly bus: Bus; lastLines(): readonly string[]; onStep(listener: () => void): void };
+  readonly running: { readonly bus: Bus; lastLines(): readonly string[] };
   /** The state folder of the bot. */
   readonly botDir: string;
   readonly summary: (spanMs: number) => Summary;
@@ -98,7 +99,7 @@ export function openAlerts(options: AlertServiceOptions) {
 
   report.line('alert', `problems are told ${placesOf(alerts)}`);
   status.sources.alerts = deliveries;
-  running.onStep(step);
+  status.onNote(step);
   const observeRun = () => void (isEndTold || observe());
   const leaves = [options.changes.listen(observeRun), running.bus.tick.add(observeRun)];
   step();

@@ -72,18 +72,13 @@ export function openRecorder(status: Status, botDir: string | null, report: Repo
     isWriting = true;
   }
 
-  /** What goes wrong here must never reach the loop that decides about the worker. */
-  function safely(work: () => void): () => void {
-    const { add, tell } = createListeners<[]>('the history', report);
-    add(work);
-    return tell;
-  }
-
-  const leave = safely(() => {
+  // What goes wrong here must not keep the lock from being released.
+  const leaving = createListeners<[]>('the history', report);
+  leaving.add(() => {
     look();
     save();
   });
-  status.onNote(safely(noticed));
+  status.onNote(noticed);
   return {
     history(): History {
       look();
@@ -95,7 +90,7 @@ export function openRecorder(status: Status, botDir: string | null, report: Repo
     },
     /** The file is another's from now on. */
     close(): void {
-      leave();
+      leaving.tell();
       isOurs = false;
     },
     /** It is ours again, with what the other has written. */

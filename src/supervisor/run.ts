@@ -9,7 +9,7 @@ import { LOOK_EVERY_MS } from '../gateway/theft.ts';
 import type { LeaseEvent } from '../lease/lease.ts';
 import { oomKills } from '../machine/procfs.ts';
 import type { OutputName } from '../output/last-lines.ts';
-import { createBus, createListeners } from '../output/listeners.ts';
+import { createBus } from '../output/listeners.ts';
 import type { WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, size, words } from '../output/words.ts';
 import { type Ahead, createAhead, type Parts } from './ahead.ts';
@@ -70,7 +70,6 @@ export function createRun(startup: Startup & Taken) {
   let parts: Parts = { gateway: null, lease: null, guarding: null, reach: null };
   const guard = createGuard(tree.offspring);
   bus.tick.add(guard.look);
-  const listeners = createListeners<[]>('one that follows the run', report);
   let worker: Worker | null = null;
   let spawnedAtMs = 0;
   let oomKillsBefore: number | null = null;
@@ -297,10 +296,7 @@ export function createRun(startup: Startup & Taken) {
       exit: (code, reason, clean) => void exit(code, reason, clean),
       broken,
     },
-    (state) => {
-      status.note({ kind: 'step', state });
-      listeners.tell();
-    },
+    (state) => status.note({ kind: 'step', state }),
   );
 
   const usage = () => tree.usage(worker?.process.pid ?? null);
@@ -358,8 +354,6 @@ export function createRun(startup: Startup & Taken) {
     },
     /** What the last stop of a tree ended, the leader first. */
     stopped: () => stopped,
-    /** Called after every step; returns the way to leave. */
-    onStep: listeners.add,
     onLease(event: LeaseEvent): void {
       if (event.kind === 'unleased' && event.lost) {
         parts.gateway?.port.shut();

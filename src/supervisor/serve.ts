@@ -71,7 +71,7 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 }
 
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
-  const { config, output, report, socketPath, loop, bus, onStep, hold, standbys } = run;
+  const { config, output, report, socketPath, loop, bus, status, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
     const it = lastDay(run, asked);
@@ -130,7 +130,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
       return { ok: false, error: (error as Error).message, code: EXIT.config };
     }
     const spawned = new Promise<Answer>((done) => {
-      const leave = onStep(() => {
+      const leave = status.onNote(() => {
         const { pid, spawn: present } = loop.state;
         if (present <= spawn || pid === null) return;
         leave();

@@ -82,7 +82,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const nextWorker = createNextWorker(command, cwd, environment, config.stdin, botDir);
   teardown.add(() => nextWorker.discard());
   const startedAt = new Date().toISOString();
-  const status = createStatus(config, command, startedAt);
+  const status = createStatus(config, command, startedAt, report);
   status.sources.log = output.logFacts;
   const http = await openHttp(config, report, status);
   teardown.add(() => http?.close());

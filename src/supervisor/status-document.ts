@@ -14,8 +14,10 @@ import {
   WORKERS_WEBHOOK,
 } from '../gateway/words.ts';
 import { isThere } from '../machine/procfs.ts';
+import { createListeners } from '../output/listeners.ts';
 import type { LogFacts } from '../output/log.ts';
 import { plainCommand } from '../output/plain.ts';
+import type { Report } from '../output/report.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../output/words.ts';
 import type { Seen } from '../service/notify.ts';
 import { VERSION } from '../version.ts';
@@ -74,7 +76,12 @@ export type Status = ReturnType<typeof createStatus>;
 
 type Settings = Pick<Config, 'botId' | 'cwd' | 'deafAfterMs' | 'gateway' | 'polling'>;
 
-export function createStatus(config: Settings, command: readonly string[], startedAt: string) {
+export function createStatus(
+  config: Settings,
+  command: readonly string[],
+  startedAt: string,
+  report: Pick<Report, 'line'>,
+) {
   const { botId, cwd, polling, gateway, deafAfterMs } = config;
   const words = command.map((word) => plainCommand([word]));
   const supervisor = { pid: process.pid, startedAt, version: VERSION, command: words, cwd };
@@ -82,7 +89,7 @@ export function createStatus(config: Settings, command: readonly string[], start
   let record = newRecord({ bot, supervisor, deafAfterMs }, polling ? (gateway ? 'gateway' : 'direct') : null);
   /** Filled in as the parts of the run are opened. */
   const sources: StatusSources = {};
-  const listeners: (() => void)[] = [];
+  const listeners = createListeners<[]>('one that follows the run', report);
   return {
     sources,
     get record(): StatusRecord {
@@ -91,9 +98,10 @@ export function createStatus(config: Settings, command: readonly string[], start
     /** The only way to change the record. */
     note(event: StatusEvent): void {
       record = noted(record, event, { atMs: performance.now(), at: new Date().toISOString() });
-      for (const tell of listeners) tell();
+      listeners.tell();
     },
-    onNote: (listener: () => void): void => void listeners.push(listener),
+    /** Called after each note, every step of the loop among them; returns the way to leave. */
+    onNote: listeners.add,
     document: (tree: readonly TreeEntry[] = []): StatusDocument =>
       statusDocument(record, sources, tree, performance.now()),
     runState: () => runState(record),

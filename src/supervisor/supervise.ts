@@ -40,8 +40,8 @@ export async function supervise(startup: Startup & Taken, release: () => Promise
   const gateway = await openGateway(run, reach, lease);
   const watching = guarding && watch(run, guarding, gateway);
   teardown.add(() => watching?.stop());
-  run.onStep(output.changes.touch);
-  run.onStep(() => {
+  run.status.onNote(output.changes.touch);
+  run.status.onNote(() => {
     const { headed } = loop.state;
     if (headed?.to === 'exit') service?.stopping(headed);
   });
@@ -126,7 +126,7 @@ function openGuarding(run: Run, api: BotApi, reach: ApiReach, leased: boolean) {
   });
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   const halt = new AbortController();
-  run.onStep(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
+  run.status.onNote(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
   const sweeper = createSweeper({
     ...{ finder: eyes.finder, prover, report, dryRun: false, leased },
     stopTimeoutMs: config.stopTimeoutMs,

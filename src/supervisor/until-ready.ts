@@ -22,7 +22,7 @@ export function untilReady(run: Run, link: Link | null) {
   const { loop, config, status, output, standbys } = run;
   /** Also where nobody waits. */
   let isReady = standbys.length === 0 && (link?.isReady ?? true);
-  let timer: NodeJS.Timeout | undefined;
+  let [timer, leaseTimer]: (NodeJS.Timeout | undefined)[] = [];
   const late = `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`;
   /** How the worker had ended when it was given up; undefined: it was not. */
   let lateExit: State['lastExit'] | undefined;
@@ -49,7 +49,10 @@ export function untilReady(run: Run, link: Link | null) {
     const isOthers = lease && !lease.mine && (lease.holder !== null || lease.unreachable !== null);
     if (obstacle !== null) ready(`stands by, as ${obstacle.reason}`, '');
     else if (isOthers) ready(`stands by (${leaseWords(lease, Date.now())})`, '');
-    else setTimeout(look, LEASE_LOOK_MS).unref();
+    else {
+      clearTimeout(leaseTimer);
+      leaseTimer = setTimeout(look, LEASE_LOOK_MS).unref();
+    }
   }
 
   function ready(what: string, worker: string): void {
@@ -68,7 +71,7 @@ export function untilReady(run: Run, link: Link | null) {
     loop.send({ kind: 'ask-stop', reason: `${why}${others}` });
   }
 
-  run.onStep(look);
+  run.status.onNote(look);
   look();
   return {
     /** The run has ended: an unready one shows what its worker said last. */

@@ -199,7 +199,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     gateway?.watch.isIncumbent() ?? performance.now() - firstPolledMs >= incumbentAfterMs(config);
 
   let seenSpawn = 0;
-  run.onStep(() => {
+  run.status.onNote(() => {
     const { phase, pid, spawn } = loop.state;
     if (phase === 'polling') firstPolledMs = Math.min(firstPolledMs, performance.now());
     if (status.runState() === 'standby') firstPolledMs = Number.POSITIVE_INFINITY;

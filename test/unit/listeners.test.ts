@@ -79,7 +79,7 @@ test('a question that is not asked any more is abandoned: at the next one, and a
 
 test('a wall clock that is set ahead makes nobody unhealthy; silence is that of the present worker', (t) => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const status = createStatus(config, [], '');
+  const status = createStatus(config, [], '', lines().report);
   const at = { at: new Date().toISOString(), atMs: 1_000_000 };
   const step = (phase: 'starting' | 'polling', pid: number) =>
     ({ kind: 'step', state: { ...initial, phase, pid } }) as const;
@@ -100,7 +100,7 @@ test('a wall clock that is set ahead makes nobody unhealthy; silence is that of 
 
 test('what is over is told as earlier and makes nobody unhealthy; what may go on is a problem for a minute', () => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const status = createStatus(config, [], '');
+  const status = createStatus(config, [], '', lines().report);
   const at = (atMs: number) => ({ at: new Date(atMs).toISOString(), atMs });
   const polling = { kind: 'step', state: { ...initial, phase: 'polling', pid: 501 } } as const;
   const completed = { kind: 'completed', updates: 0 } as const;
@@ -154,7 +154,7 @@ test('what is over is told as earlier and makes nobody unhealthy; what may go on
 
 test('updates that wait are counted down by the polls that take them; an empty answer says that none waits', () => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const { record } = createStatus(config, [], '');
+  const { record } = createStatus(config, [], '', lines().report);
   const at = { at: '2026-01-01T00:00:00.000Z', atMs: 1 };
   const webhook = { url: '', pendingUpdates: 150, lastError: null };
   const seen = noted(record, { kind: 'webhook-seen', webhook }, at);

@@ -53,7 +53,7 @@ for (const [title, expected, ticks] of fed)
 
 test('watchdog: what is seen of a run', () => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const statusOf = (more = {}) => createStatus({ ...config, ...more }, [], '');
+  const statusOf = (more = {}) => createStatus({ ...config, ...more }, [], '', { line() {} });
   const state = { ...initial, phase: 'polling' as const };
   const seen = (...events: StatusEvent[]) => {
     const status = statusOf();
