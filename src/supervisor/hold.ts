@@ -36,10 +36,9 @@ const HUNG_MS = 10_000;
 /** `first`: the lock, taken already; null: none is needed (deploy mode). */
 export function createHold(first: Lock | null, config: Config, taker: OwnTaker, report: Report) {
   const isNeeded = first !== null;
-  let lock = first;
+  /** Of tokens that the bot has got since, too. */
+  let locks = first ? [first] : [];
   const held: Held[] = [];
-  /** Of tokens that the bot has got since. */
-  const adopted: Lock[] = [];
   /** Newcomers that wait for the lock, with what is called when it is free. */
   const asked = new Map<number, () => void>();
   /** Those that were given the lock. One with another token takes a lock of other names, so only its end tells that it has left. */
@@ -47,9 +46,8 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
 
   function release(): void {
     for (const it of held.toReversed()) it.close?.();
-    lock?.release();
-    lock = null;
-    for (const it of adopted.splice(0)) it.release();
+    for (const it of locks) it.release();
+    locks = [];
   }
 
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
@@ -68,8 +66,10 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
         const claimed = await claimBoth(key, taker, taker.control);
         if (signal.aborted) claimed.lock?.release();
         signal.throwIfAborted();
-        lock = claimed.lock;
-        if (lock) return null;
+        if (claimed.lock) {
+          locks = [claimed.lock];
+          return null;
+        }
         // It took the lock and has not come to open its control socket.
         isStuck = newcomers.some(({ pid }) => pid === claimed.holder?.pid);
       }
@@ -93,13 +93,13 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
     async adopt(token: string): Promise<void> {
       const claimed = await claimLock(lockKey(String(config.botId), token), taker);
       if (!claimed.lock) throw heldError(claimed.holder, taker.control);
-      adopted.push(claimed.lock);
+      locks.push(claimed.lock);
     },
     /** Resolves when the newcomer may take the lock. */
     ask: (pid: number): Promise<void> => new Promise((resolve) => asked.set(pid, resolve)),
     /** Nothing of the worker is left: a newcomer that has asked may have the lock. */
     handOver(): void {
-      if (asked.size === 0 || !lock) return;
+      if (asked.size === 0 || locks.length === 0) return;
       release();
       newcomers = [...asked.keys()].map((pid) => ({ pid, startId: statOf(pid)?.startId ?? '' }));
       const pids = newcomers.map(({ pid }) => pid).join(', ');
@@ -109,14 +109,14 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
     },
     /** Null: it is ours. Resolves to null when it is ours again; else what the newcomer says of itself, whose bot is served. */
     async takeBack(signal: AbortSignal): Promise<StatusDocument | null> {
-      if (lock || !isNeeded) return null;
+      if (locks.length > 0 || !isNeeded) return null;
       const doc = await retake(signal);
       if (doc) return doc;
       report.line('lock', 'taken back: the newcomer has ended before its worker polled', 'warn');
       for (const it of held) await it.open?.();
       return null;
     },
-    isHeld: (): boolean => lock !== null || !isNeeded,
+    isHeld: (): boolean => locks.length > 0 || !isNeeded,
   };
 }
 

@@ -71,7 +71,6 @@ export function createRun(startup: Startup & Taken) {
   const guard = createGuard(tree.offspring);
   bus.tick.add(guard.look);
   let worker: Worker | null = null;
-  let spawnedAtMs = 0;
   let oomKillsBefore: number | null = null;
   const explained = new Set<string>();
   /** The output of the last workers, and of the very last one. */
@@ -128,7 +127,6 @@ export function createRun(startup: Startup & Taken) {
     const { pid } = started;
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
     oomKillsBefore = oomKills();
-    spawnedAtMs = performance.now();
     tree.led(pid);
     guard.watch(pid, started.isMortal);
     gateway?.port.spawned(pid);
@@ -161,13 +159,13 @@ export function createRun(startup: Startup & Taken) {
     const texts = lastOutput.flatMap(({ texts }) => texts());
     lastConflict = texts.reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
     const { good, headed } = loop.state;
-    if (!good && !headed) setImmediate(explain, exit, texts, performance.now() - spawnedAtMs);
+    if (!good && !headed) setImmediate(explain, exit, texts);
     const apiInDoubt = problem === null && (parts.reach?.inDoubt() ?? false);
     return { ...exit, conflict: lastConflict !== null, apiInDoubt, random: Math.random() };
   }
 
   /** Says what stands in the way of a worker that has not polled, once, and after the line that it has ended. */
-  function explain({ code }: WorkerExit, texts: readonly string[], livedMs: number): void {
+  function explain({ code }: WorkerExit, texts: readonly string[]): void {
     const { command } = startup;
     const sayOnce = (text: string | null) => {
       if (text === null || explained.has(text)) return;
@@ -177,7 +175,7 @@ export function createRun(startup: Startup & Taken) {
     const port = takenPort(texts, command);
     if (port !== null) whoHasPort(port, startup.eyes.processes).then(sayOnce, () => {});
     sayOnce(inputWords(texts, config.stdin));
-    if (code === 0 && livedMs < AT_ONCE_MS) sayOnce(backgroundQuestion(command));
+    if (code === 0 && status.agoMs('worker-start') < AT_ONCE_MS) sayOnce(backgroundQuestion(command));
   }
 
   function pump(source: WorkerProcess['stdout'], from: OutputName) {

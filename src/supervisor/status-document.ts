@@ -105,6 +105,9 @@ export function createStatus(
     document: (tree: readonly TreeEntry[] = []): StatusDocument =>
       statusDocument(record, sources, tree, performance.now()),
     runState: () => runState(record),
+    /** Infinite: it has not happened. */
+    agoMs: (moment: Moment): number =>
+      performance.now() - (record.last[moment]?.atMs ?? Number.NEGATIVE_INFINITY),
     /** What feeds a watchdog. */
     seen: () => seenOf(record, sources),
   };

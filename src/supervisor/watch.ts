@@ -128,10 +128,9 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     if (state.phase === 'standby' && lease)
       report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
     if (!alive() || state.pid === null) return;
-    const { last, polling } = status.record;
-    const { offset, polls, updates, conflicts } = polling;
+    const { offset, polls, updates, conflicts } = status.record.polling;
     const { pid: worker, restarts } = state;
-    const up = duration(performance.now() - (last['worker-start']?.atMs ?? performance.now()));
+    const up = duration(status.agoMs('worker-start'));
     report.line(
       'hb',
       `alive offset=${offset ?? 'unknown'} worker=${worker} up=${up.replaceAll(' ', '')}`,
