@@ -9,7 +9,7 @@ import { portHolder } from '../machine/sockets.ts';
 import { logPath, rememberLog } from '../output/log.ts';
 import { openRunOutput, type RunOutput } from '../output/report.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';
-import { painter, span } from '../output/words.ts';
+import { painter } from '../output/words.ts';
 import { VERSION } from '../version.ts';
 import { identify, sayConfiguration, sayGate } from './announce.ts';
 import { claim } from './claim.ts';
@@ -20,7 +20,7 @@ import { createTeardown, prepare, type StartRequest, type Startup, type Teardown
 import type { RunState } from './status.ts';
 import { supervise } from './supervise.ts';
 import { initial } from './table.ts';
-import { standsBy } from './until-ready.ts';
+import { standsBy, waitWords } from './until-ready.ts';
 
 /** Runs a supervisor in this process until it ends. Throws SinglepollError for its own reasons to end early. */
 export async function start(request: StartRequest): Promise<number> {
@@ -38,15 +38,8 @@ export async function start(request: StartRequest): Promise<number> {
     // Only now that the first question to Telegram is on its way: starting processes holds us up.
     if (!config.dryRun) void startup.nextWorker.prepare(false);
     const me = await asked;
-    const { status, service } = startup;
-    if (me) status.note({ kind: 'identified', bot: { id: me.id, username: me.username ?? null } });
-    let told: RunState | null = null;
-    status.onNote(() => {
-      const state = status.runState();
-      if (state !== told) request.link?.tell({ state });
-      told = state;
-    });
-    service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
+    if (me) startup.status.note({ kind: 'identified', bot: { id: me.id, username: me.username ?? null } });
+    followStatus(startup);
     sayConfiguration(config, request.warnings, report);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
@@ -82,6 +75,20 @@ async function openOutput({ config, link }: StartRequest, teardown: Teardown): P
   return output;
 }
 
+/** Starter, terminal and service manager are told of the lock already. */
+function followStatus({ status, link, service, output, config }: Startup): void {
+  let told: RunState | null = null;
+  status.onNote(() => {
+    const state = status.runState();
+    if (state !== told) link?.tell({ state });
+    told = state;
+  });
+  output.waitLine.shows(() =>
+    waitWords(status.record, status.sources, config.stopTimeoutMs, performance.now(), Date.now()),
+  );
+  service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
+}
+
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */
 async function takeLock(startup: Startup): Promise<Taken> {
   const { config, link, output, report, http, api, status, teardown } = startup;
@@ -96,10 +103,6 @@ async function takeLock(startup: Startup): Promise<Taken> {
     say: (text) => report.line('lock', text),
     onWait() {
       status.note({ kind: 'step', state: { ...status.record.state, phase: 'standby' } });
-      const sinceMs = performance.now();
-      output.waitLine.shows(
-        () => `standing by until that supervisor ends, for ${span(performance.now() - sinceMs)} so far`,
-      );
       void openLog(startup).then(() => {
         link?.ready(standsBy(botId));
         output.leaveStarter();
@@ -115,7 +118,6 @@ async function takeLock(startup: Startup): Promise<Taken> {
     hold.add({ open: () => http.insists(signal).catch(failed), close: http.close });
   }
   status.note({ kind: 'step', state: initial });
-  output.waitLine.shows(() => null);
   report.line('lock', `taken: the only supervisor of bot ${botId} on ${hostname()}`, 'good');
   return { hold, standbys };
 }

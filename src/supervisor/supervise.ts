@@ -23,7 +23,7 @@ import { OWNER_GONE, Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
 import { type Ending, workerCode } from './table.ts';
-import { untilReady, waitWords } from './until-ready.ts';
+import { untilReady } from './until-ready.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
 
@@ -63,10 +63,6 @@ export async function supervise(startup: Startup & Taken, release: () => Promise
     : null;
   const reload = createReload(run, keep);
   answerAsks(run, reload);
-  output.waitLine.shows(() => {
-    const wait = { lease: lease?.status() ?? null, stopTimeoutMs: config.stopTimeoutMs };
-    return waitWords(run.status.record, wait, performance.now(), Date.now());
-  });
   const served = await showRun(run, { lease, gateway, watching, recorder, reload });
   teardown.add(() => served?.close());
   const ready = untilReady(run, link);

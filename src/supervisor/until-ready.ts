@@ -7,7 +7,7 @@ import { duration, leaseWords, span } from '../output/words.ts';
 import type { Link } from '../service/link.ts';
 import type { StatusRecord } from './record.ts';
 import type { Run } from './run.ts';
-import type { LeaseEntry } from './status.ts';
+import type { StatusSources } from './status-document.ts';
 import { type Ending, type State, workerCode } from './table.ts';
 
 /** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */
@@ -98,21 +98,23 @@ function name({ bot }: StatusRecord): string {
   return bot.username ? `@${bot.username} (${bot.id})` : `bot ${bot.id}`;
 }
 
-/** What a run waits for at present, for the last line of a terminal; null: nothing. `lease` of this moment, `nowMs` monotonic, `unixMs` the wall clock. */
+/** What a run waits for at present, for the last line of a terminal; null: nothing. `nowMs` monotonic, `unixMs` the wall clock. */
 export function waitWords(
   { state, stepMs, polls, pausedUntilMs, apiProblem }: StatusRecord,
-  { lease, stopTimeoutMs }: { readonly lease: LeaseEntry | null; readonly stopTimeoutMs: number },
+  sources: StatusSources,
+  stopTimeoutMs: number,
   nowMs: number,
   unixMs: number,
 ): string | null {
-  const { phase, next, delayMs, pid, obstacle } = state;
+  const lease = sources.lease?.status();
+  const { phase, next, delayMs, pid, obstacle, spawn } = state;
   const sinceMs = nowMs - stepMs;
   const soFar = `for ${span(sinceMs)} so far`;
   if (phase === 'standby' && obstacle !== null) return `standing by until the other poller is gone, ${soFar}`;
   if (phase === 'standby')
     return lease
       ? `standing by: ${leaseWords(lease, unixMs)}`
-      : `standing by until the worker of the new supervisor polls, ${soFar}`;
+      : `standing by until ${spawn === 0 ? 'that supervisor ends' : 'the worker of the new supervisor polls'}, ${soFar}`;
   if (phase === 'backoff')
     return next === 'probe'
       ? `waiting until the Bot API answers, ${soFar}`

@@ -294,7 +294,13 @@ test('what is waited for, with the time that is left', () => {
       mine: false,
       decision: { what: 'take', at: new Date(T0 + 9_000).toISOString() } as const,
     };
-    return waitWords({ ...fresh, state, stepMs: 100 }, { lease, stopTimeoutMs: 15_000 }, 100 + sinceMs, T0);
+    return waitWords(
+      { ...fresh, state, stepMs: 100 },
+      lease ? { lease: { status: () => lease, problem: () => null } } : {},
+      15_000,
+      100 + sinceMs,
+      T0,
+    );
   };
   assert.equal(words('backoff', { next: 'wait', delayMs: 30_000 }), 'the next worker is started in 26 s');
   assert.equal(words('backoff', { next: 'probe' }), 'waiting until the Bot API answers, for 4 s so far');
