@@ -4,6 +4,7 @@ import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'node:test';
+import { listPids, readLink } from '../../src/machine/procfs.ts';
 import { type Eyes, openEyes } from '../../src/strays/finder.ts';
 import { PYTHON, randomToken } from './bed.ts';
 import { until } from './wait.ts';
@@ -33,6 +34,9 @@ export function createStrayWorld() {
     async close() {
       const isOver = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
       for (const child of started) if (!isOver(child)) child.kill('SIGKILL');
+      // One that hangs in the kernel ends only with what it has started itself, which works in the same folder.
+      for (const pid of listPids())
+        if (readLink(`/proc/${pid}/cwd`)?.startsWith(project)) process.kill(pid, 'SIGKILL');
       await until('all to end', () => started.every(isOver));
       rmSync(project, { recursive: true, force: true });
     },

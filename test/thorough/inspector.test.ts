@@ -1,6 +1,7 @@
 /** Looking at processes that hold up whoever reads them: nobody here waits for them, and they are counted. Mounting takes root. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ownersOfSockets } from '../../src/machine/sockets.ts';
 import type { Eyes } from '../../src/strays/finder.ts';
 import { PYTHON } from '../support/bed.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
@@ -37,6 +38,9 @@ test("a process whose arguments and environment can't be read for ever: left out
   assert.ok(performance.now() - startedMs < 900, 'no second child waits for it');
   assert.equal(second.procs.get(again.pid)?.env?.holdsToken, true);
   assert.ok(second.uninspectable.stuck >= 1);
+  const { answer: owners, blockedMs: lookedMs } = await longestBlock(() => ownersOfSockets([1]));
+  assert.deepEqual(owners, new Map(), 'its descriptors hold nobody up');
+  assert.ok(lookedMs < 200, `blocked for ${lookedMs} ms`);
 });
 
 test('a script on a dead mount: the process is known, where its script is remains unseen, it is not stopped', async () => {
