@@ -2,25 +2,18 @@
  * Deafness: a worker that lives but completes no poll. The clock runs only while the worker could poll and does not: not
  * while one of its polls is open or the Bot API is out of reach, and only if polls are expected. Pure.
  */
-export interface PollSilence {
-  /** Polls through the gateway are expected: the worker has polled in this run, or was told that it must. */
-  readonly expected: boolean;
-  readonly alive: boolean;
-  readonly openPolls: number;
-  readonly apiDown: boolean;
-  /** How much silence was counted before `sinceMs`. */
-  readonly silentMs: number;
-  /** Since when the clock runs; null: it stands still. */
-  readonly sinceMs: number | null;
-}
+export type PollSilence = Readonly<typeof noSilence>;
 
-export const noSilence: PollSilence = {
+export const noSilence = {
+  /** Polls through the gateway are expected: the worker has polled in this run, or was told that it must. */
   expected: false,
   alive: false,
   openPolls: 0,
   apiDown: false,
+  /** How much silence was counted before `sinceMs`. */
   silentMs: 0,
-  sinceMs: null,
+  /** Since when the clock runs; null: it stands still. */
+  sinceMs: null as number | null,
 };
 
 export type SilenceEvent =

@@ -39,22 +39,24 @@ interface Owner {
   readonly sinceMs: number;
 }
 
-export interface Door {
-  readonly open: boolean;
+export type Door = Readonly<typeof closedDoor>;
+
+export const closedDoor = {
+  open: false,
   /** In the order of their arrival. */
-  readonly polls: readonly Poll[];
-  readonly owner: Owner | null;
-  readonly upstream: UpstreamPoll | null;
-  readonly attempts: number;
+  polls: [] as readonly Poll[],
+  owner: null as Owner | null,
+  upstream: null as UpstreamPoll | null,
+  attempts: 0,
   /** When the next poll may be sent, after a back-off or the pause that a 429 asked for. */
-  readonly notBeforeMs: number;
+  notBeforeMs: 0,
   /** Attempts in a row that had to be retried. */
-  readonly failures: number;
+  failures: 0,
   /** Connections on which the owner's process runs further polling loops. */
-  readonly seconds: readonly number[];
+  seconds: [] as readonly number[],
   /** When `due` is to be sent; null: not at all. */
-  readonly wakeAtMs: number | null;
-}
+  wakeAtMs: null as number | null,
+};
 
 /**
  * How the poll upstream ended. `updates`: a 200, which is passed to the worker; `verdict`: an error that concerns the worker
@@ -107,18 +109,6 @@ export const DOOR_POLICY: DoorPolicy = {
   graceMs: 1_500,
   acceptedAfterMs: 1_000,
   shortestMs: 1_000,
-};
-
-export const closedDoor: Door = {
-  open: false,
-  polls: [],
-  owner: null,
-  upstream: null,
-  attempts: 0,
-  notBeforeMs: 0,
-  failures: 0,
-  seconds: [],
-  wakeAtMs: null,
 };
 
 export type DoorStep = readonly [Door, readonly DoorEffect[]];
@@ -404,7 +394,7 @@ export interface DoorEdges {
 /** Runs the door: handles events one after the other, performs their effects in order, and keeps its one timer. */
 export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY) {
   const queue: DoorEvent[] = [];
-  let door = closedDoor;
+  let door: Door = closedDoor;
   let isBusy = false;
   let cancelTimer = () => {};
 

@@ -25,14 +25,16 @@ export interface Overlap {
   readonly over: boolean;
 }
 
-export interface Rivalry {
-  readonly overlap: Overlap | null;
+export type Rivalry = Readonly<typeof atPeace>;
+
+export const atPeace = {
+  overlap: null as Overlap | null,
   /** A poll has been undisturbed since the last kick. */
-  readonly polledSinceKick: boolean;
+  polledSinceKick: false,
   /** Since when polls are undisturbed; null while they are not. */
-  readonly calmSinceMs: number | null;
-  readonly incumbent: boolean;
-}
+  calmSinceMs: null as number | null,
+  incumbent: false,
+};
 
 export type RivalrySaying =
   | { readonly what: 'overlap'; readonly again: boolean }
@@ -58,13 +60,6 @@ export interface Rhythm {
   /** From our poll to the kick: how long the other poller waits before it polls again, plus up to 3 s. */
   readonly reactionMs: number;
 }
-
-export const atPeace: Rivalry = {
-  overlap: null,
-  polledSinceKick: false,
-  calmSinceMs: null,
-  incumbent: false,
-};
 
 /** A kick within this time continues an overlap that seemed over: back-offs of libraries reach 30 s. */
 const SAME_WITHIN_MS = 45_000;

@@ -5,25 +5,29 @@
  * another poller. Pure: events carry the time (ms, of a clock that includes suspend).
  * Source: tdlib/td TQueue.cpp, tdlib/telegram-bot-api Client.cpp (add_update_impl, do_get_updates).
  */
-export interface Ledger {
-  /** The highest id that the worker was given, and when; null: the next id is not known. */
-  readonly last: { readonly id: number; readonly atMs: number } | null;
-  /** All updates with a higher id entered the queue after this time. */
-  readonly emptyAtMs: number;
-  readonly poll: {
-    readonly offset: number;
-    readonly limit: number;
-    readonly sinceMs: number;
-    /** At this time the answer had not come yet, or we would have read it. */
-    readonly seenAtMs: number;
-    readonly lookedAtMs: number;
-    /** It repeats an offset so soon that the server may have answered with one update only. */
-    readonly repeats: boolean;
-    /** Its answer may precede updates that left the queue another way. */
-    readonly unsure: boolean;
-  } | null;
-  readonly conflictAtMs: number;
+interface AskedPoll {
+  readonly offset: number;
+  readonly limit: number;
+  readonly sinceMs: number;
+  /** At this time the answer had not come yet, or we would have read it. */
+  readonly seenAtMs: number;
+  readonly lookedAtMs: number;
+  /** It repeats an offset so soon that the server may have answered with one update only. */
+  readonly repeats: boolean;
+  /** Its answer may precede updates that left the queue another way. */
+  readonly unsure: boolean;
 }
+
+export type Ledger = Readonly<typeof emptyLedger>;
+
+export const emptyLedger = {
+  /** The highest id that the worker was given, and when; null: the next id is not known. */
+  last: null as { readonly id: number; readonly atMs: number } | null,
+  /** All updates with a higher id entered the queue after this time. */
+  emptyAtMs: Number.NEGATIVE_INFINITY,
+  poll: null as AskedPoll | null,
+  conflictAtMs: Number.NEGATIVE_INFINITY,
+};
 
 export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the server reads it. */ & (
   | { readonly kind: 'asked'; readonly offset: number; readonly limit: number }
@@ -35,13 +39,6 @@ export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the 
   /** Ids may be missing for another reason: an outage (the server may renumber), a webhook, dropped updates. */
   | { readonly kind: 'unsure' }
 );
-
-export const emptyLedger: Ledger = {
-  last: null,
-  emptyAtMs: Number.NEGATIVE_INFINITY,
-  poll: null,
-  conflictAtMs: Number.NEGATIVE_INFINITY,
-};
 
 /** The tick of a run. */
 export const LOOK_EVERY_MS = 5_000;

@@ -146,16 +146,7 @@ async function behind(sockets: readonly BoundSocket[]): Promise<SocketProcess | 
   return found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0] ?? null;
 }
 
-export interface SocketProcess {
-  readonly pid: number;
-  readonly uid: number;
-  /** Field 22 of its /proc/PID/stat. Together with the pid it identifies one process for ever. */
-  readonly startId: string;
-  readonly innerPid: number;
-  readonly pidNamespace: string | null;
-  readonly elsewhere: boolean;
-  readonly comm: string;
-}
+type SocketProcess = NonNullable<ReturnType<typeof processOf>>;
 
 /** The processes that have each socket open. Sockets without a process that this user may see are left out. */
 export async function processesOf(
@@ -174,7 +165,7 @@ export async function processesOf(
 }
 
 /** Null: the process has gone. All but the namespace can be read of other users' processes, too. */
-export function processOf(pid: number): SocketProcess | null {
+export function processOf(pid: number) {
   const stat = statOf(pid);
   if (!stat) return null;
   const namespace = readLink(`/proc/${pid}/ns/pid`);

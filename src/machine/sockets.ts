@@ -173,20 +173,10 @@ async function runSs(args: readonly string[], namespace: string | undefined): Pr
   }
 }
 
-export interface TcpRow {
-  readonly localPort: number;
-  readonly remote: string;
-  readonly remotePort: number;
-  /** Two hex digits: 01 established, 0A listening. */
-  readonly state: string;
-  /** 0: no process has it any more. */
-  readonly inode: number;
-}
-
 const LITTLE = endianness() === 'LE';
 
 /** `port`: the rows with it alone, as taking a busy server's table apart takes long. */
-export function* tcpRows(port?: number): Generator<TcpRow> {
+export function* tcpRows(port?: number) {
   const sought = port === undefined ? ':' : `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
   for (const table of ['tcp', 'tcp6']) {
     for (const line of readText(`/proc/self/net/${table}`)?.split('\n') ?? []) {
@@ -199,7 +189,9 @@ export function* tcpRows(port?: number): Generator<TcpRow> {
         localPort: portOf(local!.slice(-4)),
         remote: addressOfHex(address),
         remotePort: portOf(port),
+        /** Two hex digits: 01 established, 0A listening. */
         state: state!,
+        /** 0: no process has it any more. */
         inode: Number(inode),
       };
     }
