@@ -9,22 +9,7 @@
 /** A greater ttl counts as a mistake, since no standby would wait that long. */
 export const LONGEST_TTL_MS = 3_600_000;
 
-export interface LeaseTiming {
-  /** T: how long a standby waits. */
-  readonly ttlMs: number;
-  /** R: how often a holder writes. */
-  readonly renewMs: number;
-  /** Q: time limit of a request. */
-  readonly requestMs: number;
-  /** How often a standby looks if nothing wakes it. */
-  readonly pollMs: number;
-  /** G: from SIGTERM to SIGKILL. */
-  readonly graceMs: number;
-  /** K: from SIGKILL to reaped. */
-  readonly reapMs: number;
-  /** σ: how late timers and the scheduler may be. */
-  readonly slackMs: number;
-}
+export type LeaseTiming = Readonly<ReturnType<typeof timesOf>>;
 
 /** By how much a machine's clock may run fast or slow. A quartz errs by 0.02 % at most, a clock under correction by 0.05 %. */
 const CLOCK_RATE = 0.005;
@@ -33,15 +18,22 @@ const REAP_MIN_MS = 300;
 const SLACK_MIN_MS = 200;
 
 /** Derives all times from the ttl. */
-function timesOf(ttlMs: number): LeaseTiming {
+function timesOf(ttlMs: number) {
   const part = (share: number) => Math.round(ttlMs * share);
   return {
+    /** T: how long a standby waits. */
     ttlMs,
+    /** R: how often a holder writes. */
     renewMs: part(1 / 5),
+    /** Q: time limit of a request. */
     requestMs: part(2 / 15),
+    /** How often a standby looks if nothing wakes it. */
     pollMs: part(1 / 6),
+    /** G: from SIGTERM to SIGKILL. */
     graceMs: part(1 / 3),
+    /** K: from SIGKILL to reaped. */
     reapMs: Math.max(REAP_MIN_MS, part(1 / 15)),
+    /** σ: how late timers and the scheduler may be. */
     slackMs: Math.max(SLACK_MIN_MS, part(1 / 30)),
   };
 }

@@ -8,24 +8,7 @@ import { timingOf } from './timing.ts';
 
 export type EngineKind = 'redis' | 'postgres' | 'etcd' | 'kubernetes';
 
-export interface LeaseUrl {
-  readonly kind: EngineKind;
-  readonly scheme: string;
-  /** The URL with its credentials masked. */
-  readonly shown: string;
-  /** Scheme and address, for messages. */
-  readonly label: string;
-  readonly tls: boolean;
-  /** `port` is the engine's default if none is given. IPv6 addresses have no brackets. */
-  readonly hosts: readonly { readonly host: string; readonly port: number }[];
-  readonly user: string | undefined;
-  readonly password: string | undefined;
-  /** Without slashes at the ends. */
-  readonly path: string;
-  readonly options: URLSearchParams;
-  /** Masks the password in a text, for example in a server's answer. */
-  hide(text: string): string;
-}
+export type LeaseUrl = Readonly<ReturnType<typeof parseLeaseUrl>>;
 
 /** Engine, TLS, port. */
 const SCHEMES: Readonly<Record<string, readonly [EngineKind, boolean, number]>> = {
@@ -52,7 +35,7 @@ const PARTS = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/;
 const HOST = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i;
 
 /** Throws LeaseConfigError with what is wrong, in which the value is masked. */
-export function parseLeaseUrl(text: string): LeaseUrl {
+export function parseLeaseUrl(text: string) {
   const trimmed = text.trim();
   const shown = maskLeaseUrl(trimmed);
   const wrong = (problem: string) => new LeaseConfigError(`the lease URL ${shown}: ${problem}`);
@@ -97,13 +80,18 @@ export function parseLeaseUrl(text: string): LeaseUrl {
   if (hosts.length > 1 && kind !== 'etcd') throw wrong('it names more than one host, which only etcd has');
 
   return {
-    ...{ kind, scheme, shown, tls, hosts, password },
-    options,
+    ...{ kind, scheme, tls, password, options },
+    /** The URL with its credentials masked. */
+    shown,
+    /** `port` is the engine's default if none is given. IPv6 addresses have no brackets. */
+    hosts,
+    /** Scheme and address, for messages. */
     label: `${scheme} lease at ${places.join(', ') || shown}`,
     user: decode(user || option('user')),
+    /** Without slashes at the ends. */
     path: decode(path.replace(/^\/+|\/+$/g, '')) ?? '',
-    // A secret of one or two letters would occur in every text.
-    hide: (message) =>
+    /** Masks the password in a text, for example in a server's answer. A secret of one or two letters would occur in every text. */
+    hide: (message: string) =>
       password === undefined || password.length < 3
         ? message
         : message.replaceAll(password, '…').replaceAll(encodeURIComponent(password), '…'),

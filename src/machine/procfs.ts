@@ -117,22 +117,7 @@ export function oomKills(): number | null {
 
 const PF_KTHREAD = 0x00200000;
 
-export interface ProcStat {
-  readonly comm: string;
-  readonly state: string;
-  readonly ppid: number;
-  readonly pgid: number;
-  readonly sid: number;
-  readonly tty: number;
-  readonly kernel: boolean;
-  /** Clock ticks after boot, as a string that is only compared. */
-  readonly startId: string;
-  /**
-   * Changes when the process executes another program, even of the same name, as the kernel then moves code, stack,
-   * arguments and environment. All numbers are 0 if the process may not be inspected.
-   */
-  readonly imageId: string;
-}
+export type ProcStat = NonNullable<ReturnType<typeof parseProcStat>>;
 
 // Field n of the manual, counted from the state (3): state, ppid, pgrp, session, tty_nr, (tpgid), flags, (9-21), starttime,
 // (23-25), startcode to startstack, (29-47), arg_start to env_end. One pass takes a third less time than cutting the line up.
@@ -140,7 +125,7 @@ const FIELDS =
   /(\S) (\d+) (-?\d+) (-?\d+) (-?\d+) \S+ (\d+) (?:\S+ ){12}(\d+)(?: (?:\S+ ){3}(\S+ \S+ \S+) (?:\S+ ){19}(\S+ \S+ \S+ \S+))?/y;
 
 /** Parses a stat line; null: the text is none (the process ended while it was read). */
-export function parseProcStat(text: string): ProcStat | null {
+export function parseProcStat(text: string) {
   const open = text.indexOf('(');
   const close = text.lastIndexOf(')');
   if (open < 0 || close < open) return null;
@@ -168,7 +153,12 @@ export function parseProcStat(text: string): ProcStat | null {
     sid: Number(sid),
     tty: Number(tty),
     kernel: (Number(flags) & PF_KTHREAD) !== 0,
+    /** Clock ticks after boot, as a string that is only compared. */
     startId: startId!,
+    /**
+     * Changes when the process executes another program, even of the same name, as the kernel then moves code, stack,
+     * arguments and environment. All numbers are 0 if the process may not be inspected.
+     */
     imageId: `${code} ${data} ${comm}`,
   };
 }

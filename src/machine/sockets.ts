@@ -15,26 +15,7 @@ import { promisify } from 'node:util';
 import { toolEnvironment } from '../tools.ts';
 import { hasProcfs, listPids, readLink, readText, statOf } from './procfs.ts';
 
-export interface TcpSocket {
-  /** `address:port` of both ends; addresses in short form, IPv4-mapped ones as IPv4. */
-  readonly local: string;
-  readonly localPort: number;
-  readonly remote: string;
-  readonly remotePort: number;
-  /** The owner's user id; 0 also if the kernel does not tell (a destroyed socket). */
-  readonly uid: number;
-  /** 0: no process has the socket any more. */
-  readonly inode: number;
-  /** Path of the control group, which names the unit or container; null: unknown. */
-  readonly cgroup: string | null;
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
-  /** Milliseconds since data was last sent or received; the kernel counts in ticks of 1 to 10 ms. */
-  readonly lastSendMs: number;
-  readonly lastReceiveMs: number;
-  /** The shortest round trip that the kernel has measured, in ms; 0: none. Unlike ours, it does not grow with this machine's load. */
-  readonly minRttMs: number;
-}
+export type TcpSocket = Readonly<ReturnType<typeof parseSockets>[number]>;
 
 interface ListOptions {
   /** Lists only connections to this port of the other end, or from these ports of this end. */
@@ -94,7 +75,7 @@ export function followDestroyed(
 }
 
 /** Parses a listing. Sockets in TIME-WAIT have no counters and are left out. */
-export function parseSockets(text: string): TcpSocket[] {
+export function parseSockets(text: string) {
   return text.split('\n').flatMap((line) => {
     const match = LINE.exec(line);
     if (!match || match[1] === 'TIME-WAIT') return [];
@@ -106,17 +87,23 @@ export function parseSockets(text: string): TcpSocket[] {
     );
     const number = (name: string) => Number(fields.get(name) ?? 0);
     return {
+      /** `address:port` of both ends; addresses in short form, IPv4-mapped ones as IPv4. */
       local: local.text,
       localPort: local.port,
       remote: remote.text,
       remotePort: remote.port,
+      /** The owner's user id; 0 also if the kernel does not tell (a destroyed socket). */
       uid: number('uid'),
+      /** 0: no process has the socket any more. */
       inode: number('ino'),
+      /** Path of the control group, which names the unit or container; null: unknown. */
       cgroup: fields.get('cgroup') ?? null,
       bytesSent: number('bytes_sent'),
       bytesReceived: number('bytes_received'),
+      /** Milliseconds since data was last sent or received; the kernel counts in ticks of 1 to 10 ms. */
       lastSendMs: number('lastsnd'),
       lastReceiveMs: number('lastrcv'),
+      /** The shortest round trip that the kernel has measured, in ms; 0: none. Unlike ours, it does not grow with this machine's load. */
       minRttMs: number('minrtt'),
     };
   });

@@ -5,7 +5,7 @@
  * would then reach Telegram once the network works again, and end the poll of the machine that has taken over.
  */
 import { once } from 'node:events';
-import type { Agent, ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
 import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 
@@ -32,13 +32,7 @@ export interface WholeRequest {
   readonly onSent?: () => void;
 }
 
-export interface WholeAnswer {
-  readonly status: number;
-  readonly statusMessage: string;
-  readonly headers: IncomingHttpHeaders;
-  readonly rawHeaders: readonly string[];
-  readonly body: Buffer;
-}
+export type WholeAnswer = Awaited<ReturnType<typeof readWhole>>;
 
 export type HttpClient = ReturnType<typeof openHttpClient>;
 
@@ -210,7 +204,7 @@ function whenConnected(call: ClientRequest, secure: boolean, go: () => void): vo
   });
 }
 
-async function readWhole(answer: IncomingMessage, bytesMax: number): Promise<WholeAnswer> {
+async function readWhole(answer: IncomingMessage, bytesMax: number) {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of answer as AsyncIterable<Buffer>) {
