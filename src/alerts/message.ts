@@ -160,10 +160,13 @@ const BODIES: Readonly<Record<AlertUrl['format'], (message: Message, url: URL) =
     text: wholeText(message).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;'),
     mrkdwn: false,
   }),
-  discord: (message) => ({ content: forDiscord(wholeText(message)), allowed_mentions: { parse: [] } }),
+  discord: (message) => ({
+    content: forDiscord(fitting(wholeText(message), DISCORD_MAX, (text) => forDiscord(text).length)),
+    allowed_mentions: { parse: [] },
+  }),
   ntfy: ({ title, message, level }, url) => ({
     ...{ topic: topicOf(url), title, ...NTFY_LOOKS[level] },
-    message: cutBytes(message, NTFY_BYTES_MAX),
+    message: fitting(message, NTFY_BYTES_MAX, Buffer.byteLength),
   }),
 };
 
@@ -175,14 +178,11 @@ export function postOf(message: Message, { url: text, format }: AlertUrl): { url
   return { url, body };
 }
 
-function cutBytes(text: string, max: number): string {
-  const bytes = Buffer.from(text);
-  return bytes.length <= max ? text : `${bytes.toString('utf8', 0, max - 3).replace(/\ufffd+$/, '')}…`;
+/** The beginning of a text that is not longer than a place takes. */
+function fitting(text: string, max: number, sizeOf: (text: string) => number): string {
+  const characters = [...text];
+  while (sizeOf(characters.join('')) > max) characters.splice(-10, 10, '…');
+  return characters.join('');
 }
 
-function forDiscord(text: string): string {
-  const escaped = (cut: string) => cut.replace(/[\\*_~`|>#[\]<-]/g, '\\$&');
-  const characters = [...text];
-  while (escaped(characters.join('')).length > DISCORD_MAX) characters.splice(-10, 10, '…');
-  return escaped(characters.join(''));
-}
+const forDiscord = (text: string): string => text.replace(/[\\*_~`|>#[\]<-]/g, '\\$&');

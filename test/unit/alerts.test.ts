@@ -1,11 +1,10 @@
 /** What becomes an alert and when, its text and bodies, and its way to one place: all with times that are given. */
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
-import { judge } from '../../src/alerts/deliver.ts';
+import { createQueue, type Delivery, GIVE_UP_AFTER_MS, judge } from '../../src/alerts/deliver.ts';
 import { eventOfEnd, eventsBetween, isWell, type Look } from '../../src/alerts/events.ts';
 import { type AlertEvent, type AlertKind, createAlertGate, createDaily } from '../../src/alerts/gate.ts';
 import { alertMessage, digestMessage, type Message, postOf } from '../../src/alerts/message.ts';
-import { createQueue, type Delivery, GIVE_UP_AFTER_MS } from '../../src/alerts/queue.ts';
 import type { AlertPreset } from '../../src/config/targets.ts';
 import { maskText } from '../../src/output/mask.ts';
 import type { Summary } from '../../src/supervisor/history.ts';
