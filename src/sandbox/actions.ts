@@ -4,8 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { SandboxBot, SandboxCore } from './core.ts';
-import { checkedFault, FAULT_KINDS, type Fault } from './faults.ts';
+import { checkedFault, FAULT_KINDS, type Fault, type SandboxBot, type SandboxCore } from './core.ts';
 import { describeRequest } from './log.ts';
 
 type Input = Readonly<Record<string, unknown>>;

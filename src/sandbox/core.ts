@@ -1,9 +1,19 @@
 /** What a sandbox holds, and what can be done with it by word of mouth: bots, messages, faults, the log. HTTP is in server.ts. */
 import { randomBytes, randomInt } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
 import { type Args, createArgs } from '../gateway/params.ts';
-import { type Answer, type Bot, createBot, failure, type Reply, success, systemClock } from './bot.ts';
+import {
+  type Answer,
+  type Bot,
+  CONFLICT,
+  createBot,
+  failure,
+  type Reply,
+  success,
+  systemClock,
+  tooManyRequests,
+} from './bot.ts';
 import { createChats } from './chats.ts';
-import { createFaults } from './faults.ts';
 import { createRequestLog } from './log.ts';
 
 const TOKEN_SHAPE = /^[1-9]\d{0,15}:[A-Za-z0-9_-]{24,64}$/;
@@ -12,6 +22,38 @@ const ABILITIES = {
   can_read_all_group_messages: false,
   supports_inline_queries: false,
 };
+
+export const FAULT_KINDS = [
+  'status',
+  'html',
+  'retry-after',
+  'reset',
+  'hang',
+  'garbage',
+  'slow',
+  'gone',
+] as const;
+
+export interface Fault {
+  /**
+   * status: that HTTP status with the usual JSON · html: the same with a front end's HTML page · retry-after: 429 ·
+   * reset: the connection is reset and the call not carried out · hang: never answered · garbage: 200 with a body that
+   * is no JSON · slow: carried out at once, answered `ms` later · gone: carried out, but the answer is lost.
+   */
+  readonly kind: (typeof FAULT_KINDS)[number];
+  /** Only this method (any case); absent: all. */
+  readonly method?: string | undefined;
+  /** Only this bot id; absent: all. */
+  readonly bot?: number | undefined;
+  /** HTTP status of `status` and `html`; default 502. */
+  readonly status?: number | undefined;
+  /** For `retry-after`: seconds; default 1. */
+  readonly retryAfter?: number | undefined;
+  /** For `slow`: milliseconds; default 1000. */
+  readonly ms?: number | undefined;
+  /** How many calls; default 1, 0 = until cleared. */
+  readonly count?: number | undefined;
+}
 
 export interface SandboxBot extends Bot {
   readonly id: number;
@@ -30,7 +72,7 @@ export function createCore() {
   const bots = new Map<string, SandboxBot>();
   const chats = createChats();
   const log = createRequestLog();
-  const faults = createFaults();
+  let faults: readonly Fault[] = [];
   let lastTextId = 0;
 
   function botOf(token: string): SandboxBot {
@@ -59,7 +101,20 @@ export function createCore() {
     /** The latest Bot API requests, oldest first. */
     log: log.records,
     ...{ startRecord: log.start, endRecord: log.end, onRequest: log.onRequest },
-    ...{ fault: faults.add, clearFaults: faults.clear, faults: faults.list, strike: faults.strike },
+    /** Those that wait, with the number of calls left; 0: until cleared. */
+    faults: () => faults,
+    fault: (fault: Fault) => (faults = [...faults, { ...fault, count: fault.count ?? 1 }]),
+    clearFaults: () => (faults = []),
+    /** Takes the oldest fault that matches this call, and counts it down; null: there is none. */
+    strike(method: string, id: number): Fault | null {
+      const isMeant = ({ bot = id, method: wanted = method }: Fault) =>
+        wanted.toLowerCase() === method.toLowerCase() && bot === id;
+      const hit = faults.find(isMeant);
+      if (!hit) return null;
+      const left = hit.count === 0 ? [hit] : hit.count === 1 ? [] : [{ ...hit, count: hit.count! - 1 }];
+      faults = faults.flatMap((it) => (it === hit ? left : [it]));
+      return hit;
+    },
     bots: () => [...bots.values()],
     /** Registers a bot and returns its token; a known bot restarts with an empty queue. Throws on a malformed token. */
     addBot(token = randomToken()): string {
@@ -96,4 +151,33 @@ function textUpdate(messageId: number, text: string): object {
       ...(command > 0 && { entities: [{ type: 'bot_command', offset: 0, length: command }] }),
     },
   };
+}
+
+/** Checks a fault that came as JSON; throws an error that says what is wrong with it. */
+export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
+  const { kind, method, status = 502 } = given as Partial<Fault>;
+  if (!FAULT_KINDS.some((known) => known === kind))
+    throw new Error(`kind must be one of ${FAULT_KINDS.join(', ')}`);
+  if (method !== undefined && typeof method !== 'string') throw new Error('method must be a string');
+  for (const name of ['bot', 'status', 'retryAfter', 'ms', 'count'])
+    if (given[name] !== undefined && !(Number.isInteger(given[name]) && (given[name] as number) >= 0))
+      throw new Error(`${name} must be a whole number, 0 or more`);
+  if (status < 200 || status > 599) throw new Error('status must be from 200 to 599');
+  return given as unknown as Fault;
+}
+
+/** The answer of a `status`, `html`, `garbage` or `retry-after` fault. */
+export function faultAnswer({ kind, status = 502, retryAfter = 1 }: Fault): {
+  readonly status: number;
+  readonly text: string;
+  readonly retryAfter?: number;
+} {
+  if (kind === 'html')
+    return { status, text: `<html>\r\n<head><title>${status}</title></head>\r\n</html>\r\n` };
+  if (kind === 'garbage') return { status: 200, text: '{"ok":true,"result":[{"update_id":\u0000' };
+  const answer =
+    kind === 'retry-after'
+      ? tooManyRequests(retryAfter)
+      : failure(status, status === 409 ? CONFLICT.poller : (STATUS_CODES[status] ?? ''));
+  return { ...answer, text: JSON.stringify(answer.body) };
 }

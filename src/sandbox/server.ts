@@ -10,8 +10,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { readArgs, readBody, routeOf, splitTarget, UnreadableRequest } from '../gateway/params.ts';
 import { control } from './actions.ts';
 import { type Answer, failure, type Reply, systemClock } from './bot.ts';
-import { createCore, randomToken } from './core.ts';
-import { type Fault, faultAnswer } from './faults.ts';
+import { createCore, type Fault, faultAnswer, randomToken } from './core.ts';
 import type { RequestRecord } from './log.ts';
 
 const KEEP_ALIVE_MS = 500_000;

@@ -2,7 +2,7 @@
 // everything else passes unchanged. And deafness: a worker that lives and does not poll is replaced, with the reason; where it is not its
 // fault, it is left alone.
 import assert from 'node:assert/strict';
-import type { Fault } from '../../src/sandbox/faults.ts';
+import type { Fault } from '../../src/sandbox/core.ts';
 import { type Bed, node, PYTHON, worker } from '../support/bed.ts';
 import { assertOnePoll, gatewayOf, linesOf, ourPolls, problemOf, troubles } from '../support/gateway.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
