@@ -2,7 +2,6 @@
  * `--http`: opens the port before anything else, since platforms check for one, and shows the supervisor's own data. It decides
  * nothing.
  */
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -24,10 +23,6 @@ interface HttpSource {
   /** The last day; null: unknown. */
   readonly day: () => Summary | null;
 }
-
-/** How long to retry: the replaced supervisor has closed its port already, but another program may be about to end. */
-const INSIST_MS = 1_000;
-const INSIST_EVERY_MS = 100;
 
 /** Opens the port if it is free. Throws SinglepollError 78 if it can never be opened. */
 export async function openHttpService(
@@ -93,22 +88,17 @@ export async function openHttpService(
       source = it;
     },
     /**
-     * Opens the port once this is the only supervisor of the bot, so that no other one still has it. Throws SinglepollError 78
-     * if the port stays taken; rejects when `signal` aborts.
+     * Opens the port once this is the only supervisor of the bot: one that was replaced has closed it. Throws SinglepollError 78 if
+     * another program has it.
      */
-    async insists(signal: AbortSignal): Promise<void> {
+    async insists(): Promise<void> {
       if (listening) return;
-      const untilMs = performance.now() + INSIST_MS;
-      while (!(await open())) {
-        if (performance.now() > untilMs)
-          throw new SinglepollError(
-            EXIT.config,
-            `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${holderWords(address.port)}`,
-            'singlepoll start --http PORT …    # another port, or stop what has this one',
-          );
-        await pause(INSIST_EVERY_MS, undefined, { signal }).catch(() => {});
-        signal.throwIfAborted();
-      }
+      if (!(await open()))
+        throw new SinglepollError(
+          EXIT.config,
+          `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${holderWords(address.port)}`,
+          'singlepoll start --http PORT …    # another port, or stop what has this one',
+        );
       announce();
     },
     close(): void {

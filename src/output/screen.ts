@@ -4,7 +4,7 @@
  */
 import type { LiveDocument, LiveLine, StatusDocument } from '../supervisor/status.ts';
 import { cut, oneLine, width, wrap } from './cells.ts';
-import { dayLine } from './history-view.ts';
+import { clockWords, dayLine } from './history-view.ts';
 import { plain } from './plain.ts';
 import { botName, type StatusRow, stateWords, statusRows } from './status-rows.ts';
 import { count, type Level, type Paint } from './words.ts';
@@ -146,10 +146,7 @@ function keysLine({ keys, message, status }: LiveView, columns: number, paint: P
 }
 
 /** Of the reader's own zone. */
-function clockTime(ms: number): string {
-  const it = new Date(ms);
-  return [it.getHours(), it.getMinutes(), it.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
-}
+const clockTime = (ms: number): string => clockWords(ms).slice(4);
 
 const WINDOW_MS = 60_000;
 /** Less tells nothing. */
@@ -160,13 +157,9 @@ export function createRate(): (run: string, updates: number, nowMs: number) => s
   /** Of one run of a supervisor, in the order of time; only the first may be older than the window. */
   let samples: { readonly run: string; readonly updates: number; readonly atMs: number }[] = [];
   return (run, updates, nowMs) => {
-    samples = [...samples.filter((it) => it.run === run), { run, updates, atMs: nowMs }];
-    samples = samples.slice(
-      Math.max(
-        0,
-        samples.findLastIndex(({ atMs }) => atMs <= nowMs - WINDOW_MS),
-      ),
-    );
+    samples = [...samples, { run, updates, atMs: nowMs }].filter((it) => it.run === run);
+    const begin = samples.findLastIndex(({ atMs }) => atMs <= nowMs - WINDOW_MS);
+    samples = samples.slice(Math.max(0, begin));
     const [first] = samples;
     const spanMs = nowMs - first!.atMs;
     const grown = updates - first!.updates;

@@ -6,7 +6,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { readArgs, readBody, routeOf, splitTarget, UnreadableRequest } from '../gateway/params.ts';
 import { control } from './actions.ts';
 import { type Answer, failure, type Reply, systemClock } from './bot.ts';
@@ -97,11 +97,6 @@ export async function startSandbox(options: SandboxOptions = {}) {
       });
     },
   );
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
   // Requests may hang, as that is one of the faults.
   server.requestTimeout = 0;
   server.headersTimeout = 0;
@@ -115,17 +110,15 @@ export async function startSandbox(options: SandboxOptions = {}) {
     ...{ root, port },
     /** Token of the first bot. */
     token: tokens[0] ?? '',
-    /** Resets every connection, like a broken network. Open calls are still carried out, but their answers are lost. */
-    cutConnections() {
-      for (const socket of sockets) socket.resetAndDestroy();
-    },
+    /** Ends every connection, like a broken network. Open calls are still carried out, but their answers are lost. */
+    cutConnections: () => server.closeAllConnections(),
     /** Answers open polls at once (200 with the updates so far) and ends every connection. */
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const bot of core.bots()) bot.finishPoll();
       // One turn of the event loop lets the answers leave.
       await new Promise((resolve) => setImmediate(resolve));
-      for (const socket of sockets) socket.destroy();
+      server.closeAllConnections();
       await closed;
     },
   };
@@ -139,8 +132,6 @@ function send(response: ServerResponse, status: number, text: string, retryAfter
   response.writeHead(status, {
     'Content-Type': text.startsWith('<') ? 'text/html' : 'application/json',
     'Content-Length': Buffer.byteLength(text),
-    // Set here, as Node would add a Keep-Alive header and so change the length of the answer.
-    Connection: response.req.headers.connection?.toLowerCase() === 'close' ? 'close' : 'keep-alive',
     ...(retryAfter !== undefined && { 'Retry-After': retryAfter }),
   });
   response.end(text);

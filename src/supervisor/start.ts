@@ -49,7 +49,7 @@ export async function start(request: StartRequest): Promise<number> {
     const taken = await takeLock(startup);
     await openLog(startup);
     taken.hold.add({ open: () => openLog(startup) });
-    await startup.http?.insists(asks.signal);
+    await startup.http?.insists();
     return await supervise({ ...startup, ...taken }, () => teardown.closeTo(beforeLock));
   } catch (error) {
     if (!(error instanceof Stopped)) {
@@ -115,7 +115,7 @@ async function takeLock(startup: Startup): Promise<Taken> {
   teardown.add(() => api?.close());
   if (http) {
     const failed = (error: Error) => signal.aborted || report.line('http', error.message, 'warn');
-    hold.add({ open: () => http.insists(signal).catch(failed), close: http.close });
+    hold.add({ open: () => http.insists().catch(failed), close: http.close });
   }
   status.note({ kind: 'step', state: initial });
   report.line('lock', `taken: the only supervisor of bot ${botId} on ${hostname()}`, 'good');
