@@ -185,7 +185,8 @@ xit('a reader that has gone, as with `| true`, changes no exit code; what is thr
     assert.equal(piped.stderr(), `exit ${code}\n`, words);
   }
   for (const how of ['throw', 'Promise.reject']) {
-    const bomb = `setTimeout(() => { ${how}(new Error('at https://x/bot${b.token}/getMe')) }, 300)`;
+    const boom = `${how}(new Error('at https://x/bot${b.token}/getMe'))`;
+    const bomb = `const it = setInterval(() => { if (process.stdout.bytesWritten) { clearInterval(it); ${boom} } }, 20)`;
     const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(bomb)}`;
     const { stderr } = await b.exits(70, 'sandbox', { env: { ...b.env, NODE_OPTIONS } });
     assert.match(stderr, /a bug in singlepoll .*please report this:\nError: at https:\/\/x\/bot\d+:…/);

@@ -228,5 +228,5 @@ export async function bed(t: TestContext): Promise<Bed> {
 }
 
 /** Waits until none of the pids is alive. */
-export const allGone = (pids: readonly number[], ms = 10_000): Promise<unknown> =>
+export const allGone = (pids: readonly number[], ms = 15_000): Promise<unknown> =>
   until(`processes ${pids.join(', ')} to be gone`, () => pids.every((pid) => !alive(pid)), { ms });

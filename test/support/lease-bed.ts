@@ -173,7 +173,7 @@ export const workerNumber = (b: Bed, count: number, run: Running, ms = 15_000, n
   until(`worker number ${count}`, () => workersOf(b, name)[count - 1], { ms, everyMs: 5, seen: run.seen });
 
 /** Waits until the program has another state, by `status --json`. */
-export const stateIs = (b: Bed, state: StatusDocument['state'], run: Running, ms = 10_000) =>
+export const stateIs = (b: Bed, state: StatusDocument['state'], run: Running, ms = 15_000) =>
   until(
     `state ${state}`,
     async () => {

@@ -62,7 +62,7 @@ export async function openTmux(b: Bed, columns: number, rows: number): Promise<T
       return { alternate: alternate === true, cursor: cursor === true, wraps: wraps === true };
     },
     end: () => void tmux('kill-server'),
-    until: async (pattern, ms = 10_000) =>
+    until: async (pattern, ms = 15_000) =>
       void (await until(`${pattern} on the screen`, () => pattern.test(seen()), { ms, everyMs: 40, seen })),
   };
   await self.until(/^bash\S*[#$]/m);

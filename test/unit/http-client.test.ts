@@ -79,7 +79,7 @@ async function open(t: TestContext, answer: Answers, way: (typeof WAYS)[number] 
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  return { client, root, sockets, ended: (n) => within('its end', ends[n]!, 5_000) };
+  return { client, root, sockets, ended: (n) => within('its end', ends[n]!, 15_000) };
 }
 
 /** What a request comes to: `200 body`, or the code of the error. `onSent` may give it up. */

@@ -89,7 +89,7 @@ async function saidBy(child: ChildProcess, read: () => string): Promise<Record<s
     text += read();
     return text.includes('\n');
   });
-  if (child.exitCode === null) await within('its exit', once(child, 'exit'), 5_000);
+  if (child.exitCode === null) await within('its exit', once(child, 'exit'), 15_000);
   return JSON.parse(text);
 }
 
