@@ -83,7 +83,6 @@ for (const [what, args] of [
 
 for (const choice of ['yield', 'insist'] as const)
   xit(`a managed poller while running, --on-rival ${choice}: named with the command, never as elsewhere`, async (b) => {
-    b.env[RIVAL_AFTER] = SOON;
     const run = startWorker(b, '--on-rival', choice);
     const mine = await workerWorks(b, run);
     const stray = await managedStray(b, 'late');
