@@ -52,11 +52,16 @@ interface HuntAsks {
   readonly onError: (error: unknown) => void;
 }
 
+/** What the last getMe has shown. */
+type Ping = Omit<Poke, 'sentAtMs'>;
+
 type Update = { readonly update_id: number };
 
 /** Assumed round trip until one was measured: that of a distant data centre. */
 const RTT_MS = 200;
 const PING_MS = 3_000;
+/** So often a hunt shows that the server answers; only older requests count. */
+const PING_EVERY_MS = 1_000;
 const RESOLVE_EVERY_MS = 60_000;
 /** A poll that was held for this long has not been disturbed. */
 const UNDISTURBED_MS = 1_500;
@@ -82,13 +87,14 @@ export function createProver(options: ProverOptions) {
   const ledger = createLedger();
   let pokes = 0;
   let resolved: { readonly addresses: ApiAddresses; readonly atMs: number } | null = null;
-  let measured: Omit<Poke, 'sentAtMs'> = { rttMs: RTT_MS, conflictBytes: null };
+  let measured: Ping = { pingedAtMs: 0, rttMs: RTT_MS, conflictBytes: null };
 
-  /** Measures the round trip and opens the connection that the question uses. Returns null, or why it failed. */
+  /** Measures the round trip, shows that the server answers, and opens the connection that the question uses. Null, or why it failed. */
   async function ping(signal: AbortSignal): Promise<string | null> {
+    const pingedAtMs = performance.now();
     const reply = await api.call('getMe', {}, { signal });
     if (reply.kind !== 'ok') return reply.description;
-    measured = { rttMs: reply.tookMs, conflictBytes: reply.conflictBytes };
+    measured = { pingedAtMs, rttMs: reply.tookMs, conflictBytes: reply.conflictBytes };
     return null;
   }
 
@@ -113,12 +119,13 @@ export function createProver(options: ProverOptions) {
     sentAtMs: number,
     onSeen = () => {},
     signal = new AbortController().signal,
+    pinged = measured,
   ): Promise<boolean> {
     const number = ++pokes;
     let hasReacted = false;
     try {
       await observation.poked(
-        { sentAtMs, ...measured },
+        { sentAtMs, ...pinged },
         (seen) => {
           hasReacted = true;
           ledger.reacted(number, seen);
@@ -212,21 +219,28 @@ export function createProver(options: ProverOptions) {
   function hunt(asks: HuntAsks) {
     const end = new AbortController();
     /** The connections before the next poll is sent. */
-    let ready: { readonly observation: Observation; readonly atMs: number } | null = null;
+    let ready: { readonly observation: Observation; readonly atMs: number; readonly pinged: Ping } | null =
+      null;
     let isLooking = false;
     const questions = new Set<() => void>();
 
     function arm(observation: Observation) {
       ready?.observation.stop();
-      ready = { observation, atMs: performance.now() };
+      ready = { observation, atMs: performance.now(), pinged: measured };
       return ready;
     }
 
     async function look(): Promise<void> {
       if (measured.conflictBytes === null) await ping(AbortSignal.timeout(PING_MS));
       const untilMs = performance.now() + STALE_MS;
+      let nextPingMs = measured.pingedAtMs + PING_EVERY_MS;
       // Lists again until the poll is sent: the rival may have opened a new connection for its own poll.
       for (let armed: typeof ready = null; performance.now() < untilMs; ) {
+        // Not awaited: the next poll may be sent at any time.
+        if (performance.now() >= nextPingMs) {
+          nextPingMs = performance.now() + PING_EVERY_MS;
+          void ping(AbortSignal.timeout(PING_MS));
+        }
         const next = await prepare();
         if (end.signal.aborted || (armed && ready !== armed)) return next?.stop();
         if (!next) return armed ? undefined : asks.onNobody({ blind: true, unseen: [] });
@@ -244,13 +258,13 @@ export function createProver(options: ProverOptions) {
 
     function sent(): void {
       if (!ready) return;
-      const { observation, atMs } = ready;
+      const { observation, atMs, pinged } = ready;
       ready = null;
       if (performance.now() - atMs > STALE_MS) {
         observation.stop();
         return;
       }
-      watch(observation, performance.now(), asks.onReaction, end.signal)
+      watch(observation, performance.now(), asks.onReaction, end.signal, pinged)
         .then((hasReacted) => {
           if (!hasReacted && !end.signal.aborted) asks.onNobody({ blind: false, unseen: ledger.unseen() });
         })
@@ -278,6 +292,7 @@ export function createProver(options: ProverOptions) {
       sent,
       /** Watches the poll that `renew` sends until no reaction is possible any more. False: no poll was sent, or ss does not work. */
       async question(renew: () => void): Promise<boolean> {
+        await ping(AbortSignal.timeout(PING_MS));
         const observation = await prepare();
         if (!observation) return false;
         arm(observation);

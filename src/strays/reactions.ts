@@ -30,6 +30,8 @@ export interface Sample {
 /** One getUpdates that was sent. */
 export interface Poke {
   readonly sentAtMs: number;
+  /** When the last call was sent that the Bot API answered before the poke. */
+  readonly pingedAtMs: number;
   /** Usual answer time of the Bot API, in ms. */
   readonly rttMs: number;
   /** Length of a 409 on the wire, headers included, in bytes; null if unknown. */
@@ -44,7 +46,7 @@ export interface Reaction {
   readonly isConflict: boolean;
   /** The answer is longer than any 409: it answers something else. */
   readonly isTooLong: boolean;
-  /** The next request may have preceded the answer, so this may be the answer to a message. */
+  /** This may be the answer to a message: the next request may have preceded it, or the server may have been slow. */
   readonly isUnclear: boolean;
 }
 
@@ -103,10 +105,15 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
   for (const [socket, base] of before.sockets) {
     if (!isHeld(base, Math.max(HELD_LEAST_MS, HELD_TIMES * poke.rttMs))) continue;
     const reaction = reactionOf(socket, base, poke, after);
-    if (!reaction?.isConflict && !isHeld(base)) continue;
+    if (!reaction || (!reaction.isConflict && !isHeld(base))) continue;
     // Where a listing is slow, so may a server of this machine be: a message may have waited this long.
-    if (reaction)
-      found.push({ ...reaction, isUnclear: reaction.isUnclear || !isHeld(base, HELD_TIMES * before.tookMs) });
+    const isHeldLong = isHeld(base, HELD_TIMES * before.tookMs);
+    // A server that stands still answers nobody. This one has answered a later call of ours by then: what still waits is held.
+    const isOvertaken =
+      before.atMs - base.lastSendMs < poke.pingedAtMs - TOLERANCE_MS &&
+      poke.pingedAtMs + poke.rttMs <= before.atMs;
+    const isUnclear = reaction.isUnclear || !isHeldLong || (!reaction.isConflict && !isOvertaken);
+    found.push({ ...reaction, isUnclear });
   }
   return found;
 }

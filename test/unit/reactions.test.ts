@@ -9,7 +9,7 @@ import {
   strengthOf,
 } from '../../src/strays/reactions.ts';
 
-const POKE: Poke = { sentAtMs: 10_000, rttMs: 40, conflictBytes: 450 };
+const POKE: Poke = { sentAtMs: 10_000, pingedAtMs: 9_900, rttMs: 40, conflictBytes: 450 };
 const HELD: Counters = {
   bytesSent: 300,
   bytesReceived: 1_000,
@@ -65,6 +65,14 @@ test('held for a moment only: as long as a 409 it is one, else nothing; less tha
     true,
     'a listing was slow, so may the server be',
   );
+});
+
+test('a server that has answered nobody since may only have been slow: unclear', () => {
+  const held = { ...HELD, lastSendMs: 600, lastReceiveMs: 5_000 };
+  assert.equal(seen(held, [answer(512)])?.isUnclear, false);
+  assert.equal(seen(held, [answer(450)], { ...POKE, pingedAtMs: 0 })?.isUnclear, false, 'as long as a 409');
+  for (const pingedAtMs of [0, 9_300, 9_410, 9_990])
+    assert.equal(seen(held, [answer(512)], { ...POKE, pingedAtMs })?.isUnclear, true, `${pingedAtMs}`);
 });
 
 test('an empty answer and an update are no 409', () => {
