@@ -94,7 +94,7 @@ export async function killByCookie(cookie: string, extra: ReadonlyMap<number, nu
       quietRounds = left.size === 0 ? quietRounds + 1 : 0;
       return quietRounds >= 2;
     },
-    { ms: 10_000, seen: () => findByEnv(COOKIE_NAME, cookie).map(commandOf).join('\n') },
+    { ms: 30_000, seen: () => findByEnv(COOKIE_NAME, cookie).map(commandOf).join('\n') },
   );
 }
 

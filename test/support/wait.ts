@@ -32,7 +32,7 @@ export async function until<T>(
     if (nowMs > end)
       throw new Error(`waited ${ms * PATIENCE} ms for ${what}${seen ? `; seen instead:\n${seen()}` : ''}`);
     // A look that costs something, as `status` does, leaves the machine to those that are waited for.
-    await pause(Math.max(everyMs, 2 * (nowMs - beginMs)));
+    await pause(Math.max(everyMs, Math.min(500, 2 * (nowMs - beginMs))));
   }
 }
 
