@@ -9,7 +9,7 @@ import { openHook } from '../support/hook.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit } from '../support/kinds.ts';
 import { leaseBed } from '../support/lease-bed.ts';
-import { startRival } from '../support/rival.ts';
+import { startRemoteRival } from '../support/rival.ts';
 import { polledBy, pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -57,7 +57,8 @@ it('a stray is stopped, a webhook set again, and all is well again; each told on
 
 it('a rival that stays ends the run, and the chat is told before the process ends', async (b) => {
   b.env[CHAT] = '42';
-  startRival(b.t, b, { pauseMs: 5 });
+  // Of a suspect on this machine the chat is told while it is waited for what that does.
+  await startRemoteRival(b.t, b);
   const run = b.start(['--rival-after', '2s', '--on-rival', 'yield', '--', ...node('ends-on-409.mjs')]);
   await run.ends(75, 40_000);
   assert.equal(told(b).length, 1, told(b).join('\n--\n'));
