@@ -124,12 +124,8 @@ function fromProcess({ manager, file, name, folder, runs }: Process) {
   if (!target || (folder !== '' && !given.some((word) => word.startsWith(`${folder}/`)))) return null;
   const entry = manager === 'npm' ? `the script ${name}` : manager === 'procfile' ? `${name}:` : name;
   const from = file.endsWith(name) ? file : `${entry} in ${file}`;
-  if (watcher)
-    return {
-      words: plainly(target),
-      from,
-      remark: `Without ${watcher}: singlepoll starts it again by itself.`,
-    };
+  const unwatched = `Without ${watcher}: singlepoll starts it again by itself.`;
+  if (watcher) return { words: plainly(target), from, remark: unwatched };
   const isServer = /^(gunicorn|uvicorn|hypercorn|granian)$/.test(program ?? '');
   const line = given.join('\0').replace(/\0(--reload|(--workers|-w)[\0=]?\d+)(?=\0|$)/g, '');
   const single = isServer ? [...line.split('\0'), '--workers=1'] : given;
@@ -141,10 +137,8 @@ function fromProcess({ manager, file, name, folder, runs }: Process) {
 }
 
 /** How a source file is run. */
-function plainly(file: string): string[] {
-  if (languageOf(file) === 'python') return ['python', file];
-  return /\.[cm]?tsx?$/.test(file) ? ['npx', 'tsx', file] : ['node', file];
-}
+const plainly = (file: string): string[] =>
+  languageOf(file) === 'python' ? ['python', file] : [/\.[cm]?tsx?$/.test(file) ? 'tsx' : 'node', file];
 
 /** With the interpreter of this machine instead of that of another one. */
 function localWords([given = '', ...rest]: readonly string[], { has, venvPython }: Programs): string[] {
@@ -160,11 +154,8 @@ function localWords([given = '', ...rest]: readonly string[], { has, venvPython 
 /** Source files that poll when they are run, the likeliest first. One in a deeper folder belongs to a package of its own. */
 function programsThatPoll({ files, pollsOf }: Facts): string[] {
   const usual = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__', ''];
-  const old = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i;
-  const weight = (path: string) => {
-    const name = basename(path).replace(/\.\w+$/, '');
-    return path.split('/').length * 10 + ((usual.indexOf(name) + 8) % 8) + (old.test(name) ? 50 : 0);
-  };
+  const weight = (path: string) =>
+    path.split('/').length * 10 + ((usual.indexOf(basename(path).replace(/\.\w+$/, '')) + 8) % 8);
   return files
     .map(({ path }) => path)
     .filter((path) => /^([^/]+\/)?[^/]+\.(py|[cm]?[jt]sx?)$/.test(path) && pollsOf(path, true) !== null)
@@ -196,21 +187,16 @@ function strayLines(facts: Facts, command: readonly string[]): string {
     : "# Programs of this project that once polled, and are to be stopped where they still run in this folder:\n# stray = ['old_bot\\.py$']";
 }
 
-const SETTINGS = /(^|\/)\.?env[^/]*$|\.env$|(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/;
-/** Files and what in them shows an engine, the best first. */
+/** What shows that an engine for a lease is near, the best first. */
 const ENGINES = [
-  [SETTINGS, /\b\w*(?:REDIS|VALKEY)_URL\b/],
-  [/\.ya?ml$/, /^kind:\s*(Deployment|StatefulSet)\b/m],
-  [SETTINGS, /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/],
-] as const;
+  /\b\w*(?:REDIS|VALKEY)_URL\b/,
+  /^kind:\s*(Deployment|StatefulSet)\b/m,
+  /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/,
+];
 
-/** A lease with an engine whose URL is set somewhere in the project, or with Kubernetes. */
 function leaseLines({ files, codeOf }: Facts): string {
-  const [found] = ENGINES.flatMap(([kind, pattern]) =>
-    files
-      .filter(({ path }) => kind.test(path))
-      .flatMap(({ path }) => ({ path, name: pattern.exec(codeOf(path))?.[0] }))
-      .filter(({ name }) => name !== undefined),
+  const [found] = ENGINES.flatMap((engine) =>
+    files.map(({ path }) => ({ path, name: engine.exec(codeOf(path))?.[0] })).filter(({ name }) => name),
   );
   const { path, name = 'LEASE_URL' } = found ?? {};
   const isPods = name.startsWith('kind');

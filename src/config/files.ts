@@ -2,19 +2,19 @@
  * Reads the files that configure singlepoll (env file, singlepoll.toml, Procfile, token file), and those of the state folder.
  * Never blocks, and never shows a line of a file, as that may hold a token.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 
 const LARGEST_FILE_BYTES = 1024 * 1024;
 const NO_FILE = 'it is a FIFO, socket or device, not a file';
 
 export type FileText =
-  | { readonly kind: 'text'; readonly text: string; readonly mode: number }
+  | { readonly kind: 'text'; readonly text: string; readonly mode: number; readonly isCut?: boolean }
   | { readonly kind: 'missing' }
   /** `irregular`: it exists, but is a folder, a FIFO … */
   | { readonly kind: 'irregular' | 'unreadable'; readonly problem: string };
 
-/** Reads one file of at most 1 MiB, without its byte order mark. Never throws. */
-export function readTextFile(path: string): FileText {
+/** Reads one file of at most 1 MiB, without its byte order mark; of a larger one the end, where that is enough. Never throws. */
+export function readTextFile(path: string, isEndEnough = false): FileText {
   let fd: number | null = null;
   try {
     // open(2): O_NONBLOCK keeps the open of a FIFO from blocking.
@@ -22,12 +22,15 @@ export function readTextFile(path: string): FileText {
     const stat = fstatSync(fd);
     if (stat.isDirectory()) return { kind: 'irregular', problem: 'it is a folder, not a file' };
     if (!stat.isFile()) return { kind: 'irregular', problem: NO_FILE };
-    if (stat.size > LARGEST_FILE_BYTES) return { kind: 'unreadable', problem: 'it is larger than 1 MiB' };
-    const bytes = readFileSync(fd);
+    const from = stat.size - LARGEST_FILE_BYTES;
+    if (from > 0 && !isEndEnough) return { kind: 'unreadable', problem: 'it is larger than 1 MiB' };
+    const bytes = from > 0 ? Buffer.alloc(LARGEST_FILE_BYTES) : readFileSync(fd);
+    if (from > 0) readSync(fd, bytes, { position: from });
     // UTF-16, as `echo … > .env` writes it in an older PowerShell.
     if (/^(?:fffe|feff)/.test(bytes.toString('hex', 0, 2)))
       return { kind: 'unreadable', problem: 'it is UTF-16; save it as UTF-8' };
-    return { kind: 'text', text: bytes.toString('utf8').replace(/^\uFEFF/, ''), mode: stat.mode & 0o7777 };
+    const text = bytes.toString('utf8').replace(/^\uFEFF/, '');
+    return { kind: 'text', text, mode: stat.mode & 0o7777, ...(from > 0 && { isCut: true }) };
   } catch (error) {
     return failed(error as NodeJS.ErrnoException);
   } finally {

@@ -3,8 +3,9 @@
  * no symlink to a folder, waits for no FIFO, passes over folders of dependencies, caches and builds. Paths are relative to the
  * project, with slashes.
  */
-import { closeSync, constants, existsSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { posix } from 'node:path';
+import { readTextFile } from '../config/files.ts';
 import { showValue } from '../config/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 
@@ -27,8 +28,7 @@ export type Finding = {
   readonly note?: boolean;
 };
 
-/** `fileBytes`: of one file, and of the end of a log. */
-export const LIMITS = { files: 5_000, depth: 8, fileBytes: 512 * 1024, totalBytes: 48 * 1024 * 1024 };
+export const LIMITS = { files: 5_000, depth: 8, totalBytes: 48 * 1024 * 1024 };
 const PASSED_OVER =
   /^(node_modules|bower_components|vendor|v?env|virtualenv|site-packages|__py\w+__|target|coverage|htmlcov|bin|obj|\.(?!(github|gitlab|do|fly|platform|k8s|deploy|circleci)$).*)$/;
 const READ =
@@ -63,6 +63,9 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
 
 export const isKind = (kind: string, path: string): boolean => KINDS[kind]?.test(path) ?? false;
 
+const PROBLEMS: Readonly<Record<string, string>> = { ENOENT: 'is not there', ENOTDIR: 'is not a folder' };
+const HINT = 'singlepoll doctor path/to/the/project';
+
 /** Throws SinglepollError where the folder itself can't be listed. */
 export function readProject(root: string, most = LIMITS) {
   const files: ProjectFile[] = [];
@@ -73,58 +76,34 @@ export function readProject(root: string, most = LIMITS) {
     if (count >= most.files || bytes > most.totalBytes)
       return void limits.add(`only the first ${count} files were looked at: there is too much here`);
     count += 1;
-    let fd: number | null = null;
-    try {
-      fd = openSync(`${root}/${path}`, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-      const { size, mode } = fstatSync(fd);
-      const isCut = size > most.fileBytes;
-      if (isCut && isKind('aside', path)) return;
-      if (isCut && !isKind('log', path)) return void limits.add(`${path} is too big to be looked at`);
-      const buffer = Buffer.alloc(Math.min(size, most.fileBytes));
-      const text = buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, size - buffer.length));
-      bytes += text.length;
-      const file = { path, text: text.replace(/^\uFEFF/, ''), mode: mode & 0o7777, isCut };
-      if (!text.includes('\0')) files.push(file);
-    } catch (error) {
-      limits.add(`${path} can’t be read (${(error as NodeJS.ErrnoException).code})`);
-    } finally {
-      if (fd !== null) closeSync(fd);
-    }
+    const file = readTextFile(`${root}/${path}`, isKind('log', path));
+    if (file.kind === 'text') {
+      bytes += file.text.length;
+      if (!file.text.includes('\0')) files.push({ ...file, path });
+    } else if (file.kind !== 'missing' && !isKind('aside', path)) limits.add(`${path}: ${file.problem}`);
   }
-  /** Reads the files of a folder; returns the folders in it. */
-  function readFolder(folder: string): string[] {
+  function list(folder: string) {
     try {
       const entries = readdirSync(`${root}/${folder}`, { withFileTypes: true });
-      const named = (those: typeof entries) => those.map(({ name }) => posix.join(folder, name)).sort();
-      named(entries.filter((entry) => entry.isFile()))
-        .filter((path) => READ.test(path))
-        .forEach(read);
-      const folders = named(entries.filter((it) => it.isDirectory() && !PASSED_OVER.test(it.name)));
-      return folders.filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`));
+      return entries.map((entry) => ({ entry, path: posix.join(folder, entry.name) }));
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException;
-      if (folder === '') throw unreadable(root, code);
-      limits.add(`${folder} can’t be read (${code})`);
+      const problem = PROBLEMS[code] ?? `can’t be read (${code})`;
+      if (folder === '') throw new SinglepollError(EXIT.config, `${showValue(root)} ${problem}`, HINT);
+      limits.add(`${folder} ${problem}`);
       return [];
     }
   }
   // Breadth first: where a limit ends it, what lies on top has been seen.
   let level = [''];
-  for (let depth = 0; level.length > 0 && depth <= most.depth; depth++)
-    level = level.flatMap(readFolder).sort();
+  for (let depth = 0; level.length > 0 && depth <= most.depth; depth++) {
+    const entries = level.flatMap(list).sort((a, b) => (a.path < b.path ? -1 : 1));
+    for (const { entry, path } of entries) if (entry.isFile() && READ.test(path)) read(path);
+    const folders = entries.filter(({ entry }) => entry.isDirectory() && !PASSED_OVER.test(entry.name));
+    level = folders.map(({ path }) => path).filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`));
+  }
   if (level.length > 0) limits.add(`folders more than ${most.depth} deep were not looked at`);
   return { files, limits: [...limits] };
-}
-
-function unreadable(root: string, code: string): SinglepollError {
-  const isNone = code === 'ENOENT' || code === 'ENAMETOOLONG';
-  const problem = isNone
-    ? 'is not there'
-    : code === 'ENOTDIR'
-      ? 'is not a folder'
-      : `can’t be read (${code})`;
-  const hint = 'singlepoll doctor path/to/the/project';
-  return new SinglepollError(EXIT.config, `${showValue(root)} ${problem}`, hint);
 }
 
 /** The folder of a path; empty for the project's own. */

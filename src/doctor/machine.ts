@@ -9,17 +9,11 @@ import { openHttpClient } from '../telegram/http-client.ts';
 import { type Finding, isKind, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
-/** What a check of the machine saw; `ok` null: it did not look. All but what is not ok has no cure. */
+/** `ok` null: it was not looked at. What is well has no cure. */
 export type Check = Finding & { readonly ok: boolean | null };
 
-export const seen = (
-  rule: string,
-  ok: boolean | null,
-  why: string,
-  cure = '',
-  file: string | null = null,
-): Check => ({
-  ...{ rule, ok, file, line: null, why, cure },
+export const seen = (rule: string, ok: boolean | null, why: string, cure = '', file?: string): Check => ({
+  ...{ rule, ok, file: file ?? null, line: null, why, cure },
 });
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */

@@ -89,11 +89,12 @@ test('no more files, levels and bytes are read than the limits say, and it says 
   assert.equal(read({ files: 2 }).files.length, 2);
   assert.match(read({ files: 2 }).limits[0]!, /first 2 files/);
   assert.match(read({ depth: 1 }).limits[0]!, /more than 1 deep/);
-  const small = read({ fileBytes: 3 });
-  assert.match(small.limits[0]!, /^1\.py is too big/);
-  const log = small.files.find(({ path }) => path === 'x.log');
-  assert.deepEqual([log?.text, log?.isCut], [' 1\n', true]);
   assert.match(read({ totalBytes: 3 }).limits[0]!, /only the first 1 files/);
+  for (const path of ['1.py', 'x.log']) writeFileSync(join(root, path), `${'x'.repeat(1 << 20)}end\n`);
+  const big = read({});
+  assert.deepEqual(big.limits, ['1.py: it is larger than 1 MiB']);
+  const log = big.files.find(({ path }) => path === 'x.log');
+  assert.deepEqual([log?.text.length, log?.text.slice(-4), log?.isCut], [1 << 20, 'end\n', true]);
 });
 
 test('lines of shell', () => {
