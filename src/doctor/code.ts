@@ -2,7 +2,6 @@
  * What source code does, by matching and not by parsing: where it polls or sets a webhook, and whether that happens when a file is run or
  * imported. Knows Python, JavaScript with TypeScript, and Go.
  */
-import { basename } from 'node:path';
 import { type Language, LIBRARIES } from '../intercept/libraries.ts';
 import { folderOf, isKind, lineAt, matchesIn, type Project, pathsInProject } from './files.ts';
 
@@ -213,7 +212,7 @@ export function studyCode(project: Project) {
   /** The project says that it shares one. */
   const lease = files.some(
     ({ path, text }) =>
-      (basename(path) === 'singlepoll.toml' || (isKind('env', path) && !isKind('example', path))) &&
+      (path.endsWith('singlepoll.toml') || (isKind('env', path) && !isKind('example', path))) &&
       /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text),
   );
   return { project, texts, files, codeOf, polls, webhooks, isForWebhook, lease, source, reached, pollsOf };

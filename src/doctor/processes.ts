@@ -19,8 +19,9 @@ import { folderOf, isKind, joinPath, lineAt, type Project, pathsInProject } from
 
 /**
  * Manager, its file, steps to each process or a pattern of lines with its name and its command, keys of its command (`=`: the value
- * itself, `-`: none), and what else is to know: `when` a key is there, `unless` one is; where `name` and `folder` stand; `root`: its folder is another machine's; `line`: of the command, not of the
- * process; `run`: the program in front of the command; `of`: these only say how many there are of the processes of that manager.
+ * itself, `-`: none), and what else is to know: `when` a key is there, `unless` one is; where `name` and `folder` stand; `root`: its
+ * folder is another machine's; `line`: the place is that of the command; `run`: the program in front of the command; `of`: these only say
+ * how many there are of the processes of that manager.
  */
 const PLACES = String.raw`
 npm           package\.json                                 scripts>*                        =
