@@ -64,10 +64,13 @@ const commonJs = (text) => ({
 
 /**
  * esbuild copies a module of Node's, property by property, for each default import; and one letter beyond Latin-1 makes V8 keep a file in
- * two bytes a letter.
+ * two bytes a letter. In String.raw an escape would be shown as it is written, so there no such letter may stand.
  */
 const lean = (code) =>
   code
+    .replace(/String\.raw`[^`]*[^\x00-\x7f`]/g, (it) => {
+      throw Error(`a letter beyond ASCII in String.raw: …${it.slice(-60)}`);
+    })
     .replace(/\b__toESM\(\s*require\("(node:\w+)"\)\)/g, 'require("$1")')
     .replace(/\b(import_node_\w+)\s*\.\s*default\b/g, '$1')
     .replace(/[^\x00-\x7f]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`);

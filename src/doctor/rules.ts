@@ -107,10 +107,10 @@ server-workers   setting|script  /\bWEB_CONCURRENCY["']?\s*[=:\s]\s*["']?([2-9]|
   the server runs {1} workers, and each of them polls
   WEB_CONCURRENCY=1
 reloader         setting|script  /\bFLASK_(?:DEBUG|ENV)["']?\s*[=:\s]\s*["']?(?:1|true|on|development)\b/  ^flask(?!.*\s--no-reload)
-  Flask’s debug mode starts the app in a second process, and again at every change of a file; the app polls
+  Flask's debug mode starts the app in a second process, and again at every change of a file; the app polls
   flask run --no-reload
 reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True/  run
-  Flask’s debug reloader runs this program twice, and both poll
+  Flask's debug reloader runs this program twice, and both poll
   app.run(debug=True, use_reloader=False)
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\breload\s*=\s*True/  import  debug|dev|local
   uvicorn with reload starts the app anew at every change of a file, and the app polls
@@ -131,7 +131,7 @@ reloader  command  /^(fastapi)( dev)/
   fastapi dev starts the app in a second process, and again at every change of a file; the app polls
   fastapi run
 reloader  command  /(runserver)(?!.* --noreload)/
-  Django’s runserver loads the apps in two processes, and one of them polls
+  Django's runserver loads the apps in two processes, and one of them polls
   {rest} --noreload
 pm2-instances  command  /^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))/
   pm2 runs several instances ({3}), and each of them polls

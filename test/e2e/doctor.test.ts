@@ -58,7 +58,7 @@ it('a healthy project and one that is not: 0 and 1 with each place, no token, no
   assert.equal(stderr, '');
   for (const pattern of [
     /^✗ Procfile:1 {2}server-workers\n {2}gunicorn runs 4 workers.*app\.py:10.*\n {2}→ gunicorn app:app --bind .* --workers 1\n/m,
-    /^✗ app\.py:18 {2}reloader\n.*\n {2}→ app\.run\(debug=True, use_reloader=False\)/m,
+    /^✗ app\.py:18 {2}reloader\n {2}Flask's debug reloader runs .*\n {2}→ app\.run\(debug=True, use_reloader=False\)/m,
     /✓ .*process.*state folder.*answers in \d+ ms.*clock agrees/,
     /2 findings\n$/,
   ])
