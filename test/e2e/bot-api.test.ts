@@ -218,6 +218,6 @@ xit('webhook: without the gateway one that ends the worker is cleared before the
   await b.serves(run);
   assert.equal(new Set(polledBy(b, 'ends-on-409.mjs')).size, 2);
   assert.equal((await b.sandbox.webhookInfo()).url, '');
-  assert.match(run.stderr(), /thief\.example\.com/);
+  await run.waitFor(/thief\.example\.com/);
   assertNoToken(run.stderr(), b.token);
 });

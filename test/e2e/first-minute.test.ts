@@ -17,7 +17,7 @@ function shown(stderr: string, folder: string, botId: number, story: readonly st
     .replace(/\S*\/python3?\b/g, 'python')
     .replace(/\S*\/node \S*\//g, 'node ')
     .replace(/ \(in \S*\)/g, (place) => (place.includes('/srv/bot') ? place : ''))
-    .replace(/in \d+ ms/g, 'in 3 ms')
+    .replace(/in [\d.]+ m?s\b/g, 'in 3 ms')
     .split('\n');
   const told = story.map((start) => {
     const line = lines.find((it) => it.startsWith(start));
