@@ -107,9 +107,10 @@ export async function longestBlock<T>(work: () => Promise<T>): Promise<{ answer:
   };
   const timer = setInterval(tick, 1);
   try {
-    return { answer: await work(), blockedMs };
-  } finally {
+    const answer = await work();
     tick();
+    return { answer, blockedMs };
+  } finally {
     clearInterval(timer);
   }
 }
