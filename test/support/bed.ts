@@ -210,7 +210,8 @@ export async function bed(t: TestContext): Promise<Bed> {
       existsSync(journalFile)
         ? readFileSync(journalFile, 'utf8')
             .split('\n')
-            .filter(Boolean)
+            // The last line may be half written.
+            .slice(0, -1)
             .map((line) => JSON.parse(line) as JournalEntry)
         : [],
     file(name, text, mode) {
