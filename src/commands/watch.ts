@@ -11,7 +11,12 @@ import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
 import { askControl, NoAnswer } from '../supervisor/control.ts';
 import { DAY_MS, summarise } from '../supervisor/history.ts';
-import type { LiveDocument, LiveLine, StatusDocument } from '../supervisor/status.ts';
+import {
+  completeStatus,
+  type LiveDocument,
+  type LiveLine,
+  type StatusDocument,
+} from '../supervisor/status.ts';
 import { findSupervisor } from './find.ts';
 import { storedHistory } from './history.ts';
 import { hung, thoroughStatus } from './look.ts';
@@ -70,7 +75,7 @@ async function follow(
     let last: StatusDocument | null = null;
     const onLive = (it: object) => {
       const live = it as LiveDocument;
-      last = live.status;
+      last = completeStatus(live.status);
       ({ lines, day } = live);
       present(last, control);
     };

@@ -12,7 +12,7 @@ import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { StatusDocument } from './status.ts';
+import { completeStatus, type StatusDocument } from './status.ts';
 
 export interface Request {
   readonly cmd: string;
@@ -221,7 +221,7 @@ async function askOnce(
 export async function statusAt(socketPath: string, timeoutMs: number): Promise<StatusDocument | null> {
   try {
     const answer = await askControl(socketPath, { cmd: 'status' }, { timeoutMs });
-    return answer.ok ? (answer.status as StatusDocument) : null;
+    return answer.ok ? completeStatus(answer.status) : null;
   } catch (error) {
     if (error instanceof NoSupervisor || error instanceof WentAway) return null;
     throw error;

@@ -15,7 +15,7 @@ import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
 import { containerIn, layersOf, unitIn } from '../strays/cgroup.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
-import type { StatusDocument } from './status.ts';
+import { completeStatus, type StatusDocument } from './status.ts';
 
 const ANSWER_MS = 2_000;
 const WENT_AWAY_TRIES = 20;
@@ -56,7 +56,7 @@ export async function supervisorAt(socketPath: string): Promise<Present | null> 
       await pause(5 * tries);
     }
   }
-  const doc = (answer?.status as StatusDocument | undefined) ?? null;
+  const doc = answer?.status === undefined ? null : completeStatus(answer.status);
   const said = doc?.supervisor ?? null;
   const it = await listenerAt(socketPath, said?.pid);
   return {

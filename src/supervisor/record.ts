@@ -2,7 +2,7 @@
  * What a supervisor keeps of its run: only `noted` changes it. Times are ISO 8601 for people, and monotonic ms for ages. What everybody is
  * shown derives from it (status-document.ts). PURE.
  */
-import type { StatusDocument, StrayEntry } from './status.ts';
+import { BLANK, type StatusDocument, type StrayEntry } from './status.ts';
 import { initial, type State } from './table.ts';
 
 /** What the document is made of, and what a problem of the recent past is known by. */
@@ -76,11 +76,7 @@ export function newRecord(
   return {
     ...known,
     polls: via !== null,
-    polling: {
-      ...{ via: via ?? 'direct', by: null, past: null, polls: 0, lastPollAt: null, offset: null, updates: 0 },
-      ...{ stolen: 0, conflicts: { poller: 0, webhook: 0 }, latencyMs: null, pollers: [], refused: 0 },
-      webhookAttempts: 0,
-    },
+    polling: { ...BLANK.polling, via: via ?? 'direct' },
     rival: { here: null, hint: null, suspect: null, elsewhere: null },
     ...{ state: initial, stepMs: 0, webhook: null, strays: [] },
     ...{ last: {}, pausedUntilMs: 0, apiProblem: null, overlap: null },

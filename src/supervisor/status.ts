@@ -1,6 +1,6 @@
 /**
- * What `status` answers, a contract (see docs/commands.md): the document and the exit code. Times are
- * ISO 8601. PURE.
+ * What `status` answers, a contract (see docs/commands.md): the document, what an older supervisor leaves out, and the exit code.
+ * Times are ISO 8601. PURE.
  */
 import type { Summary } from './history.ts';
 
@@ -163,6 +163,38 @@ export function bareStatus(bot: StatusDocument['bot'], state: RunState): StatusD
 }
 
 export const NO_USAGE: UsageEntry = { cpuPercent: null, memoryBytes: null };
+
+/** Each part as it is where nothing is known of it. */
+export const BLANK = {
+  supervisor: { startedAt: null, version: null, command: [], cwd: null },
+  worker: {
+    ...{ pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
+    ...NO_USAGE,
+  },
+  polling: {
+    ...{ via: 'gateway', by: null, past: null, polls: 0, lastPollAt: null, offset: null, updates: 0 },
+    ...{ stolen: 0, conflicts: { poller: 0, webhook: 0 }, latencyMs: null, pollers: [], refused: 0 },
+    webhookAttempts: 0,
+  },
+  webhook: { url: '', pendingUpdates: 0, lastError: null, checkedAt: null },
+  lease: {
+    ...{ engine: 'lease', holder: null, mine: false, epoch: null, expiresAt: null, role: 'none' },
+    ...{ since: null, decision: null, reachable: null, unreachable: null },
+  },
+} as const;
+
+const NO_STRAY = { proof: [], cwd: null, respawner: null };
+
+/** As a supervisor has told it, which may be of another version: what that one leaves out is not known. */
+export function completeStatus(told: unknown): StatusDocument {
+  const doc = { ...bareStatus(null, 'starting'), ...(told as Partial<StatusDocument>) };
+  const parts = (Object.keys(BLANK) as (keyof typeof BLANK)[]).map((name) => [
+    name,
+    doc[name] && { ...BLANK[name], ...doc[name] },
+  ]);
+  const strays = doc.strays.map((stray) => ({ ...NO_STRAY, ...stray }));
+  return { ...doc, ...Object.fromEntries(parts), strays };
+}
 
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */
 export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 0 | 1 | 3 {

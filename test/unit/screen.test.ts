@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import stringWidth from 'string-width';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
 import { createRate, type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
-import { type LiveLine, NO_USAGE, type StatusDocument } from '../../src/supervisor/status.ts';
+import { completeStatus, type LiveLine, NO_USAGE, type StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const rival = {
@@ -172,6 +172,25 @@ test('live: the state is cut last; what a key did is told beside the keys', () =
   assert.equal(draw(DOCS.fine, 60, 10, { message }).at(-1), `r restart   q leave   ${message.text}`);
   assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
   assert.equal(draw(DOCS.fine, 60, 10, { keys: false }).at(-1), 'Ctrl-C leave');
+});
+
+test('a supervisor of another version: whatever its status leaves out, the screens show the rest', () => {
+  const whole = sampleStatus({ lease: sampleLease, strays: [sampleStray] });
+  const shown = (told: unknown) => {
+    const doc = completeStatus(told);
+    return statusScreen(doc, SAMPLE_NOW_MS, 80, plainly) + draw(doc, 80, 24).join('\n');
+  };
+  assert.match(shown({}), /starting/);
+  for (const part of Object.keys(whole) as (keyof typeof whole)[]) {
+    const { [part]: inner, ...rest } = whole;
+    shown(rest);
+    for (const key of Object.keys(
+      inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? inner : {},
+    )) {
+      const { [key]: _gone, ...others } = inner as unknown as Record<string, unknown>;
+      shown({ ...whole, [part]: others });
+    }
+  }
 });
 
 test('updates a minute: unknown at first, then reckoned, then counted over the last 60 s; another run begins anew', () => {
