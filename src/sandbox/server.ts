@@ -132,6 +132,8 @@ function send(response: ServerResponse, status: number, text: string, retryAfter
   response.writeHead(status, {
     'Content-Type': text.startsWith('<') ? 'text/html' : 'application/json',
     'Content-Length': Buffer.byteLength(text),
+    // Set here, as Node would add a Keep-Alive header and so change the length of the answer, by which a 409 is recognised from outside.
+    Connection: response.req.headers.connection?.toLowerCase() === 'close' ? 'close' : 'keep-alive',
     ...(retryAfter !== undefined && { 'Retry-After': retryAfter }),
   });
   response.end(text);

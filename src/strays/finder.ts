@@ -108,11 +108,8 @@ export function openEyes(sought: Sought, procfs = hasProcfs()): Eyes {
     processes,
     hands: procfs ? linuxHands : psHands,
     async findRespawner(stray, { procs }) {
-      if (!procfs) return null;
-      // Loaded only when a stray was found.
-      const { findManager, linuxEdges } = await import('./managers.ts');
       const above = ancestorsOf(procs, stray.pid).flatMap((pid) => procs.get(pid) ?? []);
-      return await findManager([stray, ...above], linuxEdges());
+      return procfs ? await inspector.manager([stray, ...above]) : null;
     },
   });
   return { processes, finder, close: inspector.close };

@@ -4,8 +4,13 @@
  */
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { FromChild, Sought } from './inspector.ts';
+import type { FromChild, Sought, ToChild } from './inspector.ts';
+import { findManager, linuxEdges } from './managers.ts';
 import { createProcReader, isInProject, matchPatterns } from './proc-reader.ts';
+import type { ProcDetails } from './process.ts';
+
+/** How often the child gives a sign of life while it waits for a service manager. */
+const ALIVE_EVERY_MS = 250;
 
 function tell(line: FromChild): void {
   // Written synchronously, so that the last line shows how far the child came.
@@ -13,35 +18,42 @@ function tell(line: FromChild): void {
   while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
 }
 
-function serve(greeting: Sought): (pids: readonly number[]) => void {
+function serve(greeting: Sought): (request: ToChild) => Promise<void> {
   const read = createProcReader(greeting);
   const patterns = greeting.patterns.map((source) => new RegExp(source));
 
   function inspect(pid: number): void {
     const details = read(pid);
     const found = details && matchPatterns(details, patterns);
-    if (!details || !found) tell({ pid, details: details ?? undefined });
-    else if (found === 'gave up') tell({ pid, details: { ...details, gaveUp: true } });
+    if (!details || !found) tell({ pid, value: details ?? undefined });
+    else if (found === 'gave up') tell({ pid, value: { ...details, gaveUp: true } });
     else {
-      const placed = (inScope: boolean | null) => ({ ...details, match: { pattern: found.source, inScope } });
+      const match = { pattern: found.source };
+      const placed = (inScope: boolean | null): ProcDetails => ({ ...details, match: { ...match, inScope } });
       // Sent before a path of the process is looked at, as the child may hang there.
-      tell({ pid, details: placed(null), goesOn: true });
+      tell({ pid, value: placed(null), goesOn: true });
       const isNear = greeting.scope === 'any' || isInProject(pid, details, greeting.projectDir);
-      tell({ pid, details: placed(isNear) });
+      tell({ pid, value: placed(isNear) });
     }
   }
 
-  return (pids) => {
-    pids.forEach(inspect);
+  return async (request) => {
+    if (request.do === 'manager') {
+      const { line, pids } = request;
+      const alive = setInterval(() => tell({ pid: 0 }), ALIVE_EVERY_MS);
+      const value = await findManager(line, linuxEdges()).catch(() => null);
+      clearInterval(alive);
+      for (const pid of pids) tell({ pid, value });
+    } else request.pids.forEach(inspect);
     tell({ done: true });
   };
 }
 
-let handle: ((pids: readonly number[]) => void) | null = null;
+let handle: ((request: ToChild) => Promise<void>) | null = null;
 createInterface({ input: process.stdin })
   .on('line', (line) => {
     const message: unknown = JSON.parse(line);
-    if (handle) return handle(message as number[]);
+    if (handle) return void handle(message as ToChild);
     handle = serve(message as Sought);
     tell({ ready: true });
   })

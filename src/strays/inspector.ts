@@ -1,15 +1,15 @@
 /**
- * Inspects other people's processes without waiting for them: a child reads their arguments, environments and paths. It
- * is abandoned when it makes no progress (a page of a dead network file system mapped over the arguments blocks the
+ * Inspects other people's processes without waiting for them: a child reads their arguments, environments and paths, and
+ * asks service managers. It is abandoned when it makes no progress (a page of a dead network file system mapped over the arguments blocks the
  * reader, sometimes beyond SIGKILL). It is started when needed and ended when idle.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { statOf } from '../machine/procfs.ts';
-import { distFile } from '../tools.ts';
+import { distFile, toolEnvironment } from '../tools.ts';
 import type { TokenSought } from './proc-reader.ts';
-import type { ProcDetails } from './process.ts';
+import type { Proc, ProcDetails, Respawner } from './process.ts';
 
 /** The token, patterns and project to look for; the first line that the child is sent. */
 export interface Sought extends TokenSought {
@@ -20,10 +20,15 @@ export interface Sought extends TokenSought {
   readonly projectDir: string;
 }
 
+export type ToChild = { readonly pids: readonly number[] } & (
+  | { readonly do: 'inspect' }
+  | { readonly do: 'manager'; readonly line: readonly Proc[] }
+);
+
 export type FromChild =
   | { readonly ready: true }
-  /** Done with this process. With `goesOn` the child is still at work on it. */
-  | { readonly pid: number; readonly details?: ProcDetails | undefined; readonly goesOn?: boolean }
+  /** The child is done with this process and found `value`. With `goesOn` it is still at work on it. Pid 0 is a sign of life. */
+  | { readonly pid: number; readonly value?: unknown; readonly goesOn?: boolean }
   | { readonly done: true };
 
 export type Inspector = ReturnType<typeof createInspector>;
@@ -33,62 +38,89 @@ const STALL_MS = 1_000;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
 
-/** One question at a time. */
 export function createInspector(sought: Sought) {
   let child: Child | null = null;
+  let queue: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
   let idle: NodeJS.Timeout | undefined;
   /** Processes on which a child got stuck: pid → start time and program at that moment. */
   const stuck = new Map<number, string>();
   const isStuck = (pid: number) => stuck.has(pid) && stuck.get(pid) === identityNow(pid);
+
+  /** Queues the request, as the child handles one at a time. */
+  function run(request: ToChild, timeoutMs = TIMEOUT_MS) {
+    const deadlineMs = performance.now() + timeoutMs;
+    waiting += 1;
+    clearTimeout(idle);
+    const answer = queue
+      .then(() => carryOut(request, deadlineMs))
+      .finally(() => {
+        waiting -= 1;
+        if (waiting === 0) idle = setTimeout(endChild, IDLE_MS).unref();
+      });
+    queue = answer.catch(() => {});
+    return answer;
+  }
+
+  async function carryOut(request: ToChild, deadlineMs: number) {
+    const seen = new Map<number, unknown>();
+    const unread = new Set(request.pids.filter(isStuck));
+    const left = new Set(request.pids.filter((pid) => !unread.has(pid)));
+    const take = (line: FromChild) => {
+      if (!('pid' in line)) return;
+      if (line.value !== undefined) seen.set(line.pid, line.value);
+      if (!line.goesOn) left.delete(line.pid);
+    };
+    while (left.size > 0 && performance.now() < deadlineMs) {
+      const present = start();
+      const end = await present.ask({ ...request, pids: [...left] }, take, deadlineMs);
+      if (end === 'done') break;
+      const wasReady = present.isReady();
+      present.abandon();
+      child = null;
+      if (end === 'late' || !wasReady) break;
+      // The child hangs on the first process that it has not answered for, or on the path of that one's script.
+      const at = left.values().next().value!;
+      left.delete(at);
+      if (seen.has(at)) continue;
+      unread.add(at);
+      if (request.do === 'manager') continue;
+      stuck.set(at, identityNow(at));
+      if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
+    }
+    for (const pid of left) unread.add(pid);
+    return { seen, unread };
+  }
 
   function start(): Child {
     if (!child || child.isGone()) child = startChild(sought);
     return child;
   }
 
-  function close(): void {
-    clearTimeout(idle);
+  function endChild(): void {
     child?.end();
     child = null;
   }
 
   return {
-    /** Reads processes for at most `timeoutMs`. `unread` are those that could not be read and have not ended. */
-    async inspect(pids: readonly number[], timeoutMs = TIMEOUT_MS) {
-      const deadlineMs = performance.now() + timeoutMs;
-      clearTimeout(idle);
-      const seen = new Map<number, ProcDetails>();
-      const unread = new Set(pids.filter(isStuck));
-      const left = new Set(pids.filter((pid) => !unread.has(pid)));
-      const take = (line: FromChild) => {
-        if (!('pid' in line)) return;
-        if (line.details !== undefined) seen.set(line.pid, line.details);
-        if (!line.goesOn) left.delete(line.pid);
-      };
-      while (left.size > 0 && performance.now() < deadlineMs) {
-        const present = start();
-        const end = await present.ask([...left], take, deadlineMs);
-        if (end === 'done') break;
-        const wasReady = present.isReady();
-        present.abandon();
-        child = null;
-        if (end === 'late' || !wasReady) break;
-        // The child hangs on the first process that it has not answered for, or on the path of that one's script.
-        const at = left.values().next().value!;
-        left.delete(at);
-        if (seen.has(at)) continue;
-        unread.add(at);
-        stuck.set(at, identityNow(at));
-        if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
-      }
-      for (const pid of left) unread.add(pid);
-      idle = setTimeout(close, IDLE_MS).unref();
-      return { seen, unread };
+    /** Reads processes for at most `timeoutMs` (5 s). `unread` are those that could not be read and have not ended. */
+    async inspect(pids: readonly number[], timeoutMs?: number) {
+      const { seen, unread } = await run({ do: 'inspect', pids }, timeoutMs);
+      return { seen: seen as ReadonlyMap<number, ProcDetails>, unread: unread as ReadonlySet<number> };
+    },
+    /** Finds the manager that would restart `line[0]`; the rest are its ancestors. Null: none, or not found in time. */
+    async manager(line: readonly Proc[]): Promise<Respawner | null> {
+      const { pid } = line[0]!;
+      const { seen } = await run({ do: 'manager', line, pids: [pid] }, 2 * TIMEOUT_MS);
+      return (seen.get(pid) as Respawner | null | undefined) ?? null;
     },
     /** Starts the child ahead of the first question. */
     start: () => void start(),
     /** Ends the child. An idle child ends by itself after 5 s. */
-    close,
+    close() {
+      clearTimeout(idle);
+      endChild();
+    },
   };
 }
 
@@ -118,7 +150,7 @@ function startChild(greeting: Sought) {
     isGone: () => isGone,
     /** The child has answered the greeting, so it can be started on this machine. */
     isReady: () => isReady,
-    ask(pids: readonly number[], take: (line: FromChild) => void, deadlineMs: number) {
+    ask(request: ToChild, take: (line: FromChild) => void, deadlineMs: number) {
       return new Promise<'done' | 'stalled' | 'late'>((resolve) => {
         let lastMs = performance.now();
         // Only this timer keeps our own process alive, and only while a caller waits for an answer.
@@ -142,7 +174,7 @@ function startChild(greeting: Sought) {
           else take(line);
         };
         if (isGone) return end('stalled');
-        child.stdin?.write(`${JSON.stringify(pids)}\n`);
+        child.stdin?.write(`${JSON.stringify(request)}\n`);
       });
     },
     /** Closes its input, on which the child ends. */
@@ -167,8 +199,8 @@ function launch(): ChildProcess {
     // The name keeps other supervisors from taking the child for a stray.
     argv0: 'singlepoll',
     cwd: '/',
-    // No token is passed on.
-    env: {},
+    // The tools of service managers need HOME and PATH; tokens are not passed on.
+    env: toolEnvironment(process.env),
     stdio: ['pipe', 'pipe', 'ignore'],
     // In a session of its own the child gets no Ctrl-C.
     detached: true,
