@@ -98,8 +98,12 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}):
       if (!ended) return;
       const pids = familyOf(self.pid);
       signal(pids, 'SIGKILL');
-      await until(`${name} to be gone`, () =>
-        pids.every((pid) => !'RSDTtW'.includes(readProc(pid)?.state ?? 'X')),
+      // A zombie may have threads that still live, and its port with them; Node hears of an end only when the last one is gone.
+      await until(
+        `${name} to be gone`,
+        () =>
+          pids.every((pid) => !'RSDTtW'.includes(readProc(pid)?.state ?? 'X')) &&
+          (ended.exitCode !== null || ended.signalCode !== null),
       );
       child = null;
       if (name === 'postgres') rmSync(join(dir, 'data', 'postmaster.pid'), { force: true });
