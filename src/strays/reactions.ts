@@ -112,7 +112,9 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
     const isOvertaken =
       before.atMs - base.lastSendMs < poke.pingedAtMs - TOLERANCE_MS &&
       poke.pingedAtMs + poke.rttMs <= before.atMs;
-    const isUnclear = reaction.isUnclear || !isHeldLong || (!reaction.isConflict && !isOvertaken);
+    // Of a connection that vanished the length of its answer is not known, and may be that of a 409.
+    const isOther = !reaction.isConflict && reaction.bytes !== null;
+    const isUnclear = reaction.isUnclear || !isHeldLong || (isOther && !isOvertaken);
     found.push({ ...reaction, isUnclear });
   }
   return found;
