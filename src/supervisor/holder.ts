@@ -191,15 +191,21 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
 /** The error of a command that has something to ask of this one. Of ours, whose control socket has gone, too. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
   if (holder && isNoSinglepoll(holder)) return held(holder, control);
-  const what =
-    !holder?.answers || holder.control === control
-      ? "the supervisor can't be asked"
-      : takesOrders(holder)
-        ? `the supervisor has another state folder, with its control socket ${plain(holder.control ?? '')}`
-        : 'the supervisor runs without a state folder, so it takes no orders';
-  const code = isForeign(holder?.uid ?? null) ? EXIT.refused : EXIT.otherPoller;
+  const isOthers = !holder?.elsewhere && isForeign(holder?.uid ?? null);
+  const why = holder?.elsewhere
+    ? 'runs in another container'
+    : isOthers
+      ? 'belongs to another user'
+      : !holder?.answers
+        ? "can't be asked"
+        : !takesOrders(holder)
+          ? 'runs without a state folder, so it takes no orders'
+          : holder.control === control
+            ? "can't be asked"
+            : `has another state folder, with its control socket ${plain(holder.control ?? '')}`;
+  const code = isOthers ? EXIT.refused : EXIT.otherPoller;
   const hint = isReachable(holder, control) ? RESET : undefined;
-  return inTheWay(what, holder, control, code, hint);
+  return inTheWay(`the supervisor ${why}`, holder, control, code, hint);
 }
 
 export function squatted(botId: string, squatters: readonly Squatter[]): SinglepollError {
