@@ -110,7 +110,7 @@ test('out of memory is told as that; a read-only root without /tmp, and without 
   assert.match(await world.logs(without), /runs without a state folder[\s\S]*kill \d+ {4}# ends it in order/);
   const stop = await world.tries('exec', without, 'singlepoll', 'stop');
   assert.equal(stop.code, 75);
-  assert.match(stop.text, /without a state folder, so it takes no orders\n {2}→ kill \d+/);
+  assert.match(stop.text, /without a state folder, so it takes no orders: pid \d+ .*\n {2}→ kill \d+/);
   const second = await world.tries('exec', without, 'singlepoll', 'start', '--', 'sleep', '9');
   assert.equal(second.code, 75, second.text);
   await podman('stop', '--time', '30', without);
