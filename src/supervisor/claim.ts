@@ -28,6 +28,7 @@ import {
   held,
   hostOfHolder,
   inTheWay,
+  outOfReach,
   squatted,
   supervisorAt,
 } from './holder.ts';
@@ -206,12 +207,11 @@ async function end(holder: Holder, control: string | null, config: Config, repor
 }
 
 async function targetOf(holder: Holder, control: string | null): Promise<Target> {
-  const { pid, startId, uid, elsewhere } = holder;
+  const { pid, startId, elsewhere } = holder;
   const refuse = (why: string, code: number = EXIT.otherPoller) =>
     inTheWay(`who holds the lock ${why}`, holder, control, code);
-  if (elsewhere) throw refuse('runs in another container');
-  const uidNow = process.geteuid?.();
-  if (uidNow !== 0 && uid !== null && uid !== uidNow) throw refuse('belongs to another user', EXIT.refused);
+  const far = outOfReach(holder);
+  if (far && (elsewhere || process.geteuid?.() !== 0)) throw refuse(far.why, far.code);
   // Without a start id the kernel does not show that this process has the socket.
   if (pid === null || startId === null) throw refuse('can’t be seen from here');
   if (!(await runsSinglepoll(pid))) throw refuse('is no singlepoll, so it is not signalled');

@@ -191,21 +191,23 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
 /** The error of a command that has something to ask of this one. Of ours, whose control socket has gone, too. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
   if (holder && isNoSinglepoll(holder)) return held(holder, control);
-  const isOthers = !holder?.elsewhere && isForeign(holder?.uid ?? null);
-  const why = holder?.elsewhere
-    ? 'runs in another container'
-    : isOthers
-      ? 'belongs to another user'
-      : !holder?.answers
-        ? "can't be asked"
-        : !takesOrders(holder)
-          ? 'runs without a state folder, so it takes no orders'
-          : holder.control === control
-            ? "can't be asked"
-            : `has another state folder, with its control socket ${plain(holder.control ?? '')}`;
-  const code = isOthers ? EXIT.refused : EXIT.otherPoller;
+  const far = holder && outOfReach(holder);
   const hint = isReachable(holder, control) ? RESET : undefined;
-  return inTheWay(`the supervisor ${why}`, holder, control, code, hint);
+  const why = far?.why ?? whyUnasked(holder, control);
+  return inTheWay(`the supervisor ${why}`, holder, control, far?.code, hint);
+}
+
+function whyUnasked(holder: Holder | null, control: string | null): string {
+  if (!holder?.answers) return "can't be asked";
+  if (!takesOrders(holder)) return 'runs without a state folder, so it takes no orders';
+  if (holder.control === control) return "can't be asked";
+  return `has another state folder, with its control socket ${plain(holder.control ?? '')}`;
+}
+
+/** Why an ordinary user can neither ask nor signal it, with the exit code for that; null: nothing of the kind. */
+export function outOfReach({ elsewhere, uid }: Pick<Holder, 'elsewhere' | 'uid'>) {
+  if (elsewhere) return { why: 'runs in another container', code: EXIT.otherPoller };
+  return isForeign(uid) ? { why: 'belongs to another user', code: EXIT.refused } : null;
 }
 
 export function squatted(botId: string, squatters: readonly Squatter[]): SinglepollError {
