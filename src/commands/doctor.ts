@@ -46,7 +46,7 @@ async function examine(folder: string, isOffline: boolean) {
   const placeOf = ({ file, why }: Finding) => `${file} ${/\d{6,}/.exec(why)?.[0]}`;
   const inGit = history.findings.map(placeOf);
   const facts = studyProject(project);
-  // What `start` would refuse: two tokens, a broken file.
+  // `start` would refuse to run with these mistakes, such as two tokens or a broken file.
   const refused = errors.length === 0 ? '' : configFailure(errors).message.replace(/\s*\n\s*/g, '; ');
   const refusal = seen('configuration', refused === '', refused, 'singlepoll start --dry-run');
   const causes = findCauses(facts).filter(
@@ -58,12 +58,12 @@ async function examine(folder: string, isOffline: boolean) {
   return {
     ...{ folder, environment, findings: all.filter(({ note }) => !note) },
     notes: [...all.filter(({ note }) => note), ...past],
-    /** What was not looked at, and why. */
+    /** Files and folders that were not read, each with the reason. */
     limits: [...project.limits, ...history.limits],
   };
 }
 
-/** What goes past the gateway now, or is going to, as it loads no hook. */
+/** Tells of a bot whose calls go past the gateway now, or will after a start, because its runtime loads no hook. */
 function findPast(facts: Facts, config: Config, running: StatusDocument | null): Finding[] {
   const seen = running?.polling?.past;
   const isTold = facts.files.some(({ text }) => text.includes('TELEGRAM_API_ROOT'));
@@ -102,7 +102,7 @@ function screen({ folder, findings, notes, environment, limits }: Report, paint:
   return `${lines.join('\n')}\n`;
 }
 
-/** One line of JSON. */
+/** The report as one line of JSON, for --json. */
 function json({ folder, findings, notes, environment, limits }: Report): string {
   const shown = ({ rule, file, line, why, cure }: Finding) => ({ rule, file, line, why, cure });
   const document = {

@@ -187,7 +187,7 @@ function strayLines(facts: Facts, command: readonly string[]): string {
     : "# Programs of this project that once polled, and are to be stopped where they still run in this folder:\n# stray = ['old_bot\\.py$']";
 }
 
-/** What shows that an engine for a lease is near, the best first. */
+/** Names that show which engine could hold a lease; the first one that is found is proposed. */
 const ENGINES = [
   /\b\w*(?:REDIS|VALKEY)_URL\b/,
   /^kind:\s*(Deployment|StatefulSet)\b/m,

@@ -175,7 +175,7 @@ export function probeNotice(botId: number | null, askedMs: number): string {
   );
 }
 
-/** One sentence, without a full stop, and hints. `suspects`: pids of processes of this machine that may be the rival. */
+/** Says what the probe has found in one sentence without a full stop, with hints. `suspects`: pids of processes of this machine that may be the rival. */
 export function probeWords(verdict: Verdict, askedMs: number, suspects: readonly number[]) {
   const { result, reason, detail, tookMs, quietMs } = verdict;
   if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, suspects) };

@@ -122,7 +122,7 @@ const sourceName = (path: string): string =>
 
 export type Studied = ReturnType<typeof studyCode>;
 
-/** What the code of a project does: where it polls, and which of that runs when a file is run or imported. */
+/** Reads the code of a project: finds where it polls, and what of that runs when a file is run or imported. */
 export function studyCode(project: Project) {
   const texts = new Map(project.files.map(({ path, text }) => [path, text]));
   const codes = new Map(project.files.map(({ path, text }) => [path, withoutComments(path, text)]));
@@ -201,7 +201,7 @@ export function studyCode(project: Project) {
     return places.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
   }
 
-  // What runs in production.
+  // Tests, examples and documentation don't run in production, so their polls don't count.
   const files = project.files.filter(({ path }) => !isKind('aside', path));
   const [polls = [], webhooks = []] = [allPolls, allHooks].map((all) =>
     all.filter((it) => !isKind('aside', it.file)),
