@@ -11,25 +11,51 @@ import type { ProcDetails } from './process.ts';
 
 /** How often the child gives a sign of life while it waits for a service manager. */
 const ALIVE_EVERY_MS = 250;
+const FULL_PAUSE_MS = 1;
 
 function tell(line: FromChild): void {
   // Written synchronously, so that the last line shows how far the child came.
   let rest = Buffer.from(`${JSON.stringify(line)}\n`);
-  while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
+  while (rest.length > 0) rest = rest.subarray(writeSome(rest));
+}
+
+function writeSome(bytes: Buffer): number {
+  try {
+    return writeSync(1, bytes);
+  } catch (error) {
+    // The pipe is full while the supervisor is busy; it does not block once execa has touched process.stdout.
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PAUSE_MS);
+    return 0;
+  }
 }
 
 function serve(greeting: Sought): (request: ToChild) => Promise<void> {
   const read = createProcReader(greeting);
   const patterns = greeting.patterns.map((source) => new RegExp(source));
 
-  function inspect(pid: number): void {
-    const details = read(pid);
-    const found = details && matchPatterns(details, patterns);
-    if (!details || !found) tell({ pid, value: details ?? undefined });
-    else if (found === 'gave up') tell({ pid, value: { ...details, gaveUp: true } });
-    else {
-      const match = { pattern: found.source };
-      const placed = (inScope: boolean | null): ProcDetails => ({ ...details, match: { ...match, inScope } });
+  function inspect(pids: readonly number[]): void {
+    const all: { readonly pid: number; readonly details: ProcDetails }[] = [];
+    for (const pid of pids) {
+      const details = read(pid);
+      if (details && patterns.length > 0) all.push({ pid, details });
+      tell({ pid, value: details ?? undefined, goesOn: details !== null && patterns.length > 0 });
+    }
+    const found = matchPatterns(
+      all.map(({ details }) => details),
+      patterns,
+    );
+    for (const [at, { pid, details }] of all.entries()) {
+      const pattern = found[at];
+      if (!pattern) continue;
+      if (pattern === 'gave up') {
+        tell({ pid, value: { ...details, gaveUp: true } });
+        continue;
+      }
+      const placed = (inScope: boolean | null): ProcDetails => ({
+        ...details,
+        match: { pattern: pattern.source, inScope },
+      });
       // Sent before a path of the process is looked at, as the child may hang there.
       tell({ pid, value: placed(null), goesOn: true });
       const isNear = greeting.scope === 'any' || isInProject(pid, details, greeting.projectDir);
@@ -44,7 +70,7 @@ function serve(greeting: Sought): (request: ToChild) => Promise<void> {
       const value = await findManager(line, linuxEdges()).catch(() => null);
       clearInterval(alive);
       for (const pid of pids) tell({ pid, value });
-    } else request.pids.forEach(inspect);
+    } else inspect(request.pids);
     tell({ done: true });
   };
 }

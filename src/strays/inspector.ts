@@ -27,7 +27,7 @@ export type ToChild = { readonly pids: readonly number[] } & (
 
 export type FromChild =
   | { readonly ready: true }
-  /** The child is done with this process and found `value`. With `goesOn` it is still at work on it. Pid 0 is a sign of life. */
+  /** The child is done with this process and found `value`. With `goesOn` it has read it and is still to match it. Pid 0 is a sign of life. */
   | { readonly pid: number; readonly value?: unknown; readonly goesOn?: boolean }
   | { readonly done: true };
 
@@ -37,6 +37,8 @@ const TIMEOUT_MS = 5_000;
 const STALL_MS = 1_000;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
+/** How many processes are asked for at once: each may take 50 ms where a pattern is given up, and what is done by the deadline counts. */
+const CHUNK = 50;
 
 export function createInspector(sought: Sought) {
   let child: Child | null = null;
@@ -66,21 +68,29 @@ export function createInspector(sought: Sought) {
     const seen = new Map<number, unknown>();
     const unread = new Set(request.pids.filter(isStuck));
     const left = new Set(request.pids.filter((pid) => !unread.has(pid)));
-    const take = (line: FromChild) => {
-      if (!('pid' in line)) return;
-      if (line.value !== undefined) seen.set(line.pid, line.value);
-      if (!line.goesOn) left.delete(line.pid);
-    };
     while (left.size > 0 && performance.now() < deadlineMs) {
       const present = start();
-      const end = await present.ask({ ...request, pids: [...left] }, take, deadlineMs);
-      if (end === 'done') break;
+      const read = new Set<number>();
+      let last = 0;
+      const take = (line: FromChild) => {
+        if (!('pid' in line)) return;
+        if (line.value !== undefined) seen.set(line.pid, line.value);
+        if (!line.goesOn) left.delete(line.pid);
+        read.add(line.pid);
+        last = line.pid;
+      };
+      const pids = [...left].slice(0, CHUNK);
+      const end = await present.ask({ ...request, pids }, take, deadlineMs);
+      if (end === 'done') {
+        for (const pid of pids) left.delete(pid);
+        continue;
+      }
       const wasReady = present.isReady();
       present.abandon();
       child = null;
       if (end === 'late' || !wasReady) break;
-      // The child hangs on the first process that it has not answered for, or on the path of that one's script.
-      const at = left.values().next().value!;
+      // The child hangs on the first process that it has not read, or, once it has read all, on the path of a script.
+      const at = pids.find((pid) => !read.has(pid)) ?? last;
       left.delete(at);
       if (seen.has(at)) continue;
       unread.add(at);
@@ -88,7 +98,11 @@ export function createInspector(sought: Sought) {
       stuck.set(at, identityNow(at));
       if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
     }
-    for (const pid of left) unread.add(pid);
+    // What was read without being matched is not known.
+    for (const pid of left) {
+      seen.delete(pid);
+      unread.add(pid);
+    }
     return { seen, unread };
   }
 

@@ -142,7 +142,7 @@ export function psProcesses(options: Sought): Processes {
   function toProc({ pid, ppid, uid = -1, name, cmd = '', startTime }: PsRow): Proc {
     const isZombie = cmd.includes('<defunct>');
     const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
-    const found = matchPatterns({ argv, cwd: null }, patterns);
+    const [found] = matchPatterns([{ argv, cwd: null }], patterns);
     // The working folder is unknown, so only an absolute path shows where the script is.
     const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, projectDir));
     const inScope = scope === 'any' || isWritten ? true : null;

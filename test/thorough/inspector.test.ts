@@ -23,6 +23,21 @@ async function deadMount(what: 'memory' | 'cwd'): Promise<number> {
   return child.pid;
 }
 
+test("a process that can't be read is no reason to leave the others unmatched", async () => {
+  const before = world.start('sleep', ['1000'], { argv0: 'known-name' });
+  const stuck = await deadMount('memory');
+  const after = world.start('sleep', ['1000'], { argv0: 'known-name' });
+  const there = look(['known-name']);
+  try {
+    const { procs, uninspectable } = await there.processes.snapshot();
+    assert.equal(procs.get(stuck)?.env, null);
+    assert.ok(uninspectable.stuck >= 1);
+    for (const { pid } of [before, after]) assert.equal(procs.get(pid)?.match?.pattern, 'known-name');
+  } finally {
+    there.close();
+  }
+});
+
 test("a process whose arguments and environment can't be read for ever: left out and counted, all others are seen", async () => {
   const stuck = await deadMount('memory');
   const after = world.start('sleep', ['1000'], { env: { T: world.token } });

@@ -1,8 +1,10 @@
 /** The child that reads strangers' processes: patterns, its life. Dead mounts: test/thorough/inspector.test.ts. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import type { Eyes } from '../../src/strays/finder.ts';
-import { alive } from '../support/proc.ts';
+import { alive, readProc } from '../support/proc.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
 
@@ -12,8 +14,9 @@ const look = eachWithEyes((it) => {
   ({ world, eyes } = it);
 });
 
-test('a pattern that runs away is given up within 50 ms a process, and said', async () => {
+test('a pattern that runs away is given up within 50 ms a process, and said; the others are matched', async () => {
   const { pid } = world.start('sleep', ['1000'], { argv0: `${'a'.repeat(60)}!` });
+  const matching = [1, 2].map(() => world.start('sleep', ['1000'], { argv0: 'aaa' }).pid);
   const there = look(['^(a+)+$']);
   try {
     const snapshot = await there.processes.snapshot();
@@ -22,9 +25,29 @@ test('a pattern that runs away is given up within 50 ms a process, and said', as
     assert.ok(snapshot.procs.has(pid));
     // On a busy machine 50 ms may pass beside any other process, too.
     assert.ok(snapshot.uninspectable.unmatched >= 1);
+    for (const one of matching) assert.equal(snapshot.procs.get(one)?.match?.pattern, '^(a+)+$');
   } finally {
     there.close();
   }
+});
+
+test('a child whose answers nobody takes yet, on a pipe that does not block, waits and loses none', async () => {
+  // execa touches process.stdout, too, as soon as a service manager is asked.
+  const touch = ['--import', 'tsx', '--import', 'data:text/javascript,process.stdout'];
+  const path = new URL('../../src/strays/inspector-child.ts', import.meta.url).pathname;
+  const cwd = new URL('../..', import.meta.url).pathname;
+  const child = world.start(process.execPath, [...touch, path], { cwd, stdio: ['pipe', 'pipe', 'inherit'] });
+  const pids = Array.from({ length: 5_000 }, () => process.pid);
+  const greeting = { token: null, botId: '1', patterns: ['node'], scope: 'any', projectDir: '/' };
+  child.stdin!.write(`${JSON.stringify(greeting)}\n${JSON.stringify({ do: 'inspect', pids })}\n`);
+  await once(child.stdout!, 'readable');
+  await until('it to wait for us', () => readProc(child.pid)?.state === 'S');
+  const answers: unknown[] = [];
+  for await (const line of createInterface({ input: child.stdout! })) {
+    answers.push(JSON.parse(line));
+    if (line === '{"done":true}') child.stdin!.end();
+  }
+  assert.equal(answers.length, 1 + 3 * pids.length + 1);
 });
 
 test('the child has a session of its own, no token in sight, and ends with us', async () => {
