@@ -44,8 +44,8 @@ export function createGuard(offspring: Offspring) {
 
   function look(): void {
     if (present === null) return;
-    const isListed = offspring.look(present);
-    const isMortal = isListed ? offspring.list().length === 0 : !isThere(present);
+    offspring.look(present);
+    const isMortal = offspring.areListed() ? offspring.list().length === 0 : !isThere(present);
     if (shell || !isMortal || ownerOf(`/proc/${present}`) !== user) tell();
   }
 

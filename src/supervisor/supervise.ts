@@ -130,6 +130,7 @@ function openGuarding(run: Run, api: BotApi, reach: ApiReach, leased: boolean) {
     onLate: bus.reacted.tell,
     worker: run.worker,
     former: tree.former,
+    mayHaveLeft: tree.mayHaveLeft,
     note: status.note,
     signal: halt.signal,
   });

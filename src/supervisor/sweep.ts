@@ -32,6 +32,8 @@ interface SweeperOptions {
   readonly worker?: () => NonNullable<LookOptions['worker']> | null;
   /** Pid of the worker before; null where there was none. */
   readonly former?: () => number | null;
+  /** Between two workers: anything of the former one may be left. */
+  readonly mayHaveLeft?: () => boolean;
   /** For `status`. */
   readonly note?: (event: StatusEvent) => void;
   /** Somebody reacted after the question was answered: look again, beside the worker. */
@@ -331,7 +333,7 @@ export function createSweeper(options: SweeperOptions) {
       }),
     /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
     quick(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
-      if (signal.aborted || abandoned.aborted) return null;
+      if (signal.aborted || abandoned.aborted || options.mayHaveLeft?.() === false) return null;
       const survey = finder.quickLook(lookOptions(abandoned));
       if (!survey.strays.some(isOwn)) return null;
       return inTurn(async () => await clear(survey, abandoned, isOwn));

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { BOT_API_HOST } from '../intercept/certificates.ts';
-import { aliveStat, readText } from '../machine/procfs.ts';
+import { aliveStat, isThere, readText } from '../machine/procfs.ts';
 import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
@@ -71,6 +71,11 @@ export function createWorkerTree(
     },
     /** Pid of the last leader, also once it has ended, as long as anything of its session may be left. */
     former: (): number | null => lastLeader,
+    /**
+     * False: nothing of the last worker is left, except what was noted as offspring. Asks the kernel once, for its process group. Where
+     * children can't be listed, only a look at all processes tells.
+     */
+    mayHaveLeft: (): boolean => lastLeader !== null && (!offspring.areListed() || isThere(-lastLeader)),
     offspring,
     usage: createUsage((leader) => [leader, ...offspring.list().map(({ pid }) => pid)]),
     /** Finds out about new processes: who has moved away is known by its environment only. */
@@ -130,10 +135,11 @@ const PROCESSES_MAX = 256;
 function createOffspring() {
   let noted = new Map<number, Noted>();
   let group: number | null = null;
+  let areListed = true;
 
   return {
-    /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */
-    look(leader: number | null): boolean {
+    /** Looks at all below `leader` and below what was noted before. */
+    look(leader: number | null): void {
       group = leader;
       const found = new Map<number, Noted>();
       for (const it of noted.values()) {
@@ -141,10 +147,9 @@ function createOffspring() {
         if (stat?.startId === it.startId) found.set(it.pid, { ...it, pgid: stat.pgid });
       }
       const queue = [...(leader === null ? [] : [leader]), ...found.keys()];
-      let isListed = true;
       for (let pid = queue.shift(); pid !== undefined; pid = queue.shift()) {
         const children = childrenOf(pid);
-        if (children === null) isListed &&= pid !== leader;
+        if (pid === leader && isThere(pid)) areListed = children !== null;
         for (const child of children ?? []) {
           if (found.has(child) || found.size >= PROCESSES_MAX) continue;
           const stat = aliveStat(child);
@@ -155,8 +160,9 @@ function createOffspring() {
         }
       }
       noted = found;
-      return isListed;
     },
+    /** False where the kernel does not list children (CONFIG_PROC_CHILDREN). */
+    areListed: (): boolean => areListed,
     list: (): readonly Target[] =>
       [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
     /** Of these, the ones outside of the leader's process group. */

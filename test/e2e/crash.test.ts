@@ -245,6 +245,22 @@ xit('a worker that forks and leaves: its daemon never polls beside the next work
   await until('the last daemon to be gone as well', () => !polledBy(b, 'polite.mjs').some(alive));
 });
 
+it('a child in the group of a worker that ends at once is gone before the next one begins', async (b) => {
+  const lines = [
+    // A zombie has ended.
+    '[ -e left ] && grep "^State:.[^Z]" "/proc/$(cat left)/status" | sed s/State/beside/',
+    'sleep 1000 > /dev/null 2>&1 &',
+    'echo $! > left; exit 1',
+  ];
+  const run = b.start([
+    ...[...FAST, '--max-restarts', '3/1m'],
+    ...['--', 'sh', b.file('worker.sh', `${lines.join('\n')}\n`)],
+  ]);
+  await run.exit();
+  assert.match(run.seen(), /stopping pid \d+ .*sleep/);
+  assert.doesNotMatch(run.seen(), /beside:/);
+});
+
 xit('a bug: 70, the worker is gone, and nobody follows it while the end is told', async (b) => {
   const hook = await openHook(b.t, () => null);
   const bug = 'for (const it of [1, 2]) Promise.reject(new Error("boom " + it));';
