@@ -112,9 +112,10 @@ export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
     if (!guarding) return tree.list(null).length === 0 ? null : stopRest();
     const { webhook, sweeper } = guarding;
     // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
-    const looked = webhook.again(abandoned, true);
+    const look = () => webhook.again(abandoned, true);
+    const cleared = own.wasWebhook() ? Promise.race([look(), pause(WEBHOOK_PATIENCE_MS)]) : null;
+    if (!cleared) setImmediate(look);
     const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
-    const cleared = own.wasWebhook() ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
     const swept =
       opened || cleared
         ? Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned))
