@@ -19,10 +19,13 @@ export function buildWhenStale() {
 
 export function listFiles(folder) {
   if (!existsSync(folder)) return [];
-  return readdirSync(folder, { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => !path.includes('node_modules'));
+  return (
+    readdirSync(folder, { withFileTypes: true, recursive: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name))
+      // Python writes its cache beside the hooks, in the midst of a test run.
+      .filter((path) => !/node_modules|__pycache__/.test(path))
+  );
 }
 
 if (process.argv[1] === import.meta.filename) buildWhenStale();
