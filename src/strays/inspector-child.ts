@@ -13,9 +13,9 @@ import type { ProcDetails } from './process.ts';
 const ALIVE_EVERY_MS = 250;
 const FULL_PAUSE_MS = 1;
 
-function tell(line: FromChild): void {
+function tell(...lines: readonly FromChild[]): void {
   // Written synchronously, so that the last line shows how far the child came.
-  let rest = Buffer.from(`${JSON.stringify(line)}\n`);
+  let rest = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   while (rest.length > 0) rest = rest.subarray(writeSome(rest));
 }
 
@@ -35,32 +35,30 @@ function serve(greeting: Sought): (request: ToChild) => Promise<void> {
   const patterns = greeting.patterns.map((source) => new RegExp(source));
 
   function inspect(pids: readonly number[]): void {
-    const all: { readonly pid: number; readonly details: ProcDetails }[] = [];
-    for (const pid of pids) {
-      const details = read(pid);
-      if (details && patterns.length > 0) all.push({ pid, details });
-      tell({ pid, value: details ?? undefined, goesOn: details !== null && patterns.length > 0 });
-    }
+    const details = new Map(pids.map((pid) => [pid, read(pid)]));
+    const present = [...details].flatMap(([pid, its]) => (its ? [{ pid, its }] : []));
     const found = matchPatterns(
-      all.map(({ details }) => details),
+      present.map(({ its }) => its),
       patterns,
     );
-    for (const [at, { pid, details }] of all.entries()) {
-      const pattern = found[at];
-      if (!pattern) continue;
-      if (pattern === 'gave up') {
-        tell({ pid, value: { ...details, gaveUp: true } });
-        continue;
+    const matches = new Map(present.map(({ pid }, at) => [pid, found[at]]));
+    const lines: FromChild[] = [];
+    for (const [pid, its] of details) {
+      const pattern = matches.get(pid);
+      if (!its || !pattern) lines.push({ pid, value: its ?? undefined });
+      else if (pattern === 'gave up') lines.push({ pid, value: { ...its, gaveUp: true } });
+      else {
+        const placed = (inScope: boolean | null): ProcDetails => ({
+          ...its,
+          match: { pattern: pattern.source, inScope },
+        });
+        // Sent before a path of the process is looked at, as the child may hang there.
+        tell(...lines.splice(0), { pid, value: placed(null), goesOn: true });
+        const isNear = greeting.scope === 'any' || isInProject(pid, its, greeting.projectDir);
+        lines.push({ pid, value: placed(isNear) });
       }
-      const placed = (inScope: boolean | null): ProcDetails => ({
-        ...details,
-        match: { pattern: pattern.source, inScope },
-      });
-      // Sent before a path of the process is looked at, as the child may hang there.
-      tell({ pid, value: placed(null), goesOn: true });
-      const isNear = greeting.scope === 'any' || isInProject(pid, details, greeting.projectDir);
-      tell({ pid, value: placed(isNear) });
     }
+    tell(...lines);
   }
 
   return async (request) => {

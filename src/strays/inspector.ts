@@ -27,7 +27,7 @@ export type ToChild = { readonly pids: readonly number[] } & (
 
 export type FromChild =
   | { readonly ready: true }
-  /** The child is done with this process and found `value`. With `goesOn` it has read it and is still to match it. Pid 0 is a sign of life. */
+  /** The child is done with this process and found `value`. With `goesOn` it is still at work on it. Pid 0 is a sign of life. */
   | { readonly pid: number; readonly value?: unknown; readonly goesOn?: boolean }
   | { readonly done: true };
 
@@ -37,7 +37,7 @@ const TIMEOUT_MS = 5_000;
 const STALL_MS = 1_000;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
-/** How many processes are asked for at once: each may take 50 ms where a pattern is given up, and what is done by the deadline counts. */
+/** How many processes the child answers for at once: each may take 50 ms where a pattern is given up, and what is answered by the deadline counts. */
 const CHUNK = 50;
 
 export function createInspector(sought: Sought) {
@@ -68,29 +68,31 @@ export function createInspector(sought: Sought) {
     const seen = new Map<number, unknown>();
     const unread = new Set(request.pids.filter(isStuck));
     const left = new Set(request.pids.filter((pid) => !unread.has(pid)));
+    /** How many are asked for one by one, to find the one at which the child hangs. */
+    let singly = 0;
     while (left.size > 0 && performance.now() < deadlineMs) {
       const present = start();
-      const read = new Set<number>();
-      let last = 0;
+      const pids = [...left].slice(0, singly > 0 ? 1 : CHUNK);
+      singly -= 1;
+      let begun: number | null = null;
       const take = (line: FromChild) => {
         if (!('pid' in line)) return;
         if (line.value !== undefined) seen.set(line.pid, line.value);
-        if (!line.goesOn) left.delete(line.pid);
-        read.add(line.pid);
-        last = line.pid;
+        if (line.goesOn) begun = line.pid;
+        else left.delete(line.pid);
       };
-      const pids = [...left].slice(0, CHUNK);
       const end = await present.ask({ ...request, pids }, take, deadlineMs);
-      if (end === 'done') {
-        for (const pid of pids) left.delete(pid);
-        continue;
-      }
+      if (end === 'done') continue;
       const wasReady = present.isReady();
       present.abandon();
       child = null;
       if (end === 'late' || !wasReady) break;
-      // The child hangs on the first process that it has not read, or, once it has read all, on the path of a script.
-      const at = pids.find((pid) => !read.has(pid)) ?? last;
+      if (begun === null && pids.length > 1) {
+        singly = pids.length;
+        continue;
+      }
+      // It hangs on the process itself, or on the path of its script.
+      const at = begun ?? pids[0]!;
       left.delete(at);
       if (seen.has(at)) continue;
       unread.add(at);
@@ -98,11 +100,7 @@ export function createInspector(sought: Sought) {
       stuck.set(at, identityNow(at));
       if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
     }
-    // What was read without being matched is not known.
-    for (const pid of left) {
-      seen.delete(pid);
-      unread.add(pid);
-    }
+    for (const pid of left) unread.add(pid);
     return { seen, unread };
   }
 
