@@ -26,11 +26,13 @@ if (files.length === 0) {
   console.error(`npm test: no test file matches ${words.join(' ')}`);
   process.exit(1);
 }
-// Unit tests need nothing but Node, and what runs alone is brought by nobody.
-if (!files.every(isUnit)) bringPackages();
+// Unit tests need nothing but Node and the sources.
+if (!files.every(isUnit)) {
+  bringPackages();
+  buildWhenStale();
+}
 if (kind !== 'daily') bringPrograms();
 if (kind === 'platforms') bringPlatforms();
-buildWhenStale();
 
 const cores = Math.max(2, availableParallelism());
 const unit = files.filter(isUnit);
