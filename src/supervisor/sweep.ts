@@ -223,7 +223,7 @@ export function createSweeper(options: SweeperOptions) {
 
   /** Those that may poll, but not on proof: said once each, never stopped; many of them in one line. */
   function tellOfDoubtful(survey: Survey): void {
-    const fresh = survey.strays.filter((stray) => stray.grade === 'likely' && !told.has(idOf(stray)));
+    const fresh = survey.strays.filter((stray) => isLikely(stray) && !told.has(idOf(stray)));
     if (told.size > 2_000) told.clear();
     for (const stray of fresh) told.add(idOf(stray));
     if (fresh.length > DOUBTFUL_LINES_MAX) {
@@ -239,8 +239,8 @@ export function createSweeper(options: SweeperOptions) {
     }
   }
 
-  /** The end of the first look, with what it could not know. */
-  function tellResult({ uninspectable }: Survey): void {
+  /** The end of the first look, with what it could not know. Beside one that was left alone it does not say that nobody else polls. */
+  function tellResult({ strays, uninspectable }: Survey): void {
     const { count, hidden, unmatched } = uninspectable;
     const some = count > 0 ? `; ${unseenText(uninspectable)}` : '';
     const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
@@ -251,10 +251,16 @@ export function createSweeper(options: SweeperOptions) {
         `--stray: gave up on the command lines of ${processes(unmatched)}, as the pattern takes too long`,
         'warn',
       );
+    const isDoubtful = strays.some(isLikely);
+    const among =
+      blind === '' || process.geteuid?.() === 0
+        ? 'on this machine'
+        : 'among the processes that this user may see';
     const result = dryRun
       ? 'nothing else would be stopped'
-      : `no other poller of this bot ${blind === '' || process.geteuid?.() === 0 ? 'on this machine' : 'among the processes that this user may see'}`;
-    say(`${result}${blind}`, blind === '' && unseen.length === 0 ? 'good' : 'warn', { uninspectable: count });
+      : `no other poller of this bot ${isDoubtful ? 'is proven ' : ''}${among}`;
+    const isSure = blind === '' && unseen.length === 0 && !isDoubtful;
+    say(`${result}${blind}`, isSure ? 'good' : 'warn', { uninspectable: count });
   }
 
   function tellPlan(strays: readonly Stray[]): void {
@@ -297,6 +303,7 @@ export function createSweeper(options: SweeperOptions) {
     return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
   }
 
+  const isLikely = ({ grade }: Stray) => grade === 'likely';
   const isOwn = ({ grade }: Stray) => grade === 'own';
   const isInTheWay = ({ grade, supervisor }: Stray) =>
     isStopped(grade) || (!options.leased && supervisor !== null);

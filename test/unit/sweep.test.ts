@@ -87,3 +87,15 @@ test('a dry run lists a tree once, however many of its processes are guilty', as
   );
   assert.deepEqual(told, ['would stop 10', '  with it: 11', 'would stop 20']);
 });
+
+test('after somebody was left alone the first look does not end with: no other poller', async () => {
+  const doubtful: Stray = { ...stray(10), grade: 'likely', proof: ['holds the token', 'connected'] };
+  const { sweeper, lines, stops } = sweeperOn([doubtful]);
+  await sweeper.first(NEVER);
+  assert.deepEqual(stops, []);
+  assert.match(lines[0] ?? '', /^left alone: pid 10 /);
+  assert.deepEqual(lines.slice(1), ['no other poller of this bot is proven on this machine']);
+  const alone = sweeperOn([]);
+  await alone.sweeper.first(NEVER);
+  assert.deepEqual(alone.lines, ['no other poller of this bot on this machine']);
+});
