@@ -157,7 +157,7 @@ function nobodyElse(found: Found): string {
   const hidden = uninspectable.hidden
     ? '/proc hides those of other users (hidepid)'
     : unseenText(uninspectable);
-  return `nobody else among the ${inspected} processes that this user may see; ${hidden}`;
+  return `nobody else among the ${inspected} processes that this user may see holds its token or carries its name; ${hidden}`;
 }
 
 const arrows = (hint: string | undefined): string[] =>

@@ -140,7 +140,7 @@ xit('of another user: root sees it as a run, with whose it is, says how to stop 
   const seen = await b.exits(0, 'who', theirs);
   assert.match(
     seen.stdout,
-    /^nobody else among the \d+ processes that this user may see; \d+ processes .* root/m,
+    /^nobody else among the \d+ processes that this user may see holds its token or carries its name; \d+ processes .* root/m,
   );
   assert.equal(JSON.parse((await b.exits(0, 'who --json', theirs)).stdout).complete, false);
   await b.exits(0, 'reset --no-start');
