@@ -63,6 +63,12 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
   const name = namedBot(invocation);
   if (name !== null) return await (await import('./find.ts')).configureNamed(name, request);
   const loaded = await loadConfig(request);
+  // Where nothing but the token is missing, `who` means the only bot that runs, as `status` does: that may have sent the reader to it.
+  if (!loaded.ok && command === 'who' && (await loadConfig({ ...request, command: 'status' })).ok) {
+    const { configureNamed, theOnlyRun } = await import('./find.ts');
+    const only = await theOnlyRun();
+    if (only) return await configureNamed(String(only.id), request);
+  }
   const { lease } = loaded.ok ? loaded.config : {};
   // Commands that only look tell of a wrong lease in its row.
   const isStart = (NEEDS[command].scopes as readonly string[]).includes('run');

@@ -43,7 +43,7 @@ const ANSWER_MS = 2_000;
 /** How long a supervisor is waited for that holds the lock and has no socket: it looks every 5 s whether it is still there. */
 const NO_CONTROL_MS = 8_000;
 const HOW_TO_NAME =
-  'cd to the folder of the bot, or name it behind the command: by its id, @username or the name of its folder';
+  'cd to the folder of the bot, or name it with --bot: by its id, @username or the name of its folder';
 
 /** A supervisor as it can be reached from here. */
 export interface Supervisor {
@@ -186,6 +186,11 @@ export function theOnly(bots: readonly Bot[]): Bot | null {
     `several bots ${verb} on this machine, and none is named here (no token in the environment or .env):${rows(bots)}`,
     HOW_TO_NAME,
   );
+}
+
+/** The only bot that runs, where its token tells which it is. Throws 64 where several do. */
+export async function theOnlyRun(): Promise<Bot | null> {
+  return theOnly((await findBots()).filter(({ id, runs }) => id !== 0 && runs.length > 0));
 }
 
 function rows(bots: readonly Bot[]): string {

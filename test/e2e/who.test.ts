@@ -215,13 +215,17 @@ xit('probe: beside a supervisor that polls past the gateway or hangs, and beside
   assert.equal(entryOf({ stdout: first.stdout() }).result, 'none');
 });
 
-it('who --bot, from anywhere: as the bot was last started; without its token that is said', async (b) => {
+it('who from anywhere, with --bot or without: as the bot was last started; without its token that is said', async (b) => {
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
   b.file('.env', `BOT_TOKEN=${b.token}\n`);
   const run = await b.polling([], { env });
   const away = { cwd: b.dir, env: { ...env, BOT_TOKEN: randomToken() } };
   const found = JSON.parse((await b.exits(0, `who --json --bot ${b.botId}`, away)).stdout);
   assert.deepEqual([found.bot.id, found.supervisor.pid, found.strays], [b.botId, run.pid, []]);
+  const bare = { cwd: b.dir, env };
+  const only = JSON.parse((await b.exits(0, 'who --json', bare)).stdout);
+  assert.equal(only.supervisor.pid, run.pid, 'the only one that runs, where no token is configured');
+  await b.exits(78, 'who --token-file none', bare);
   b.file('.env', '');
   const { text } = await b.exits(78, 'who --bot project', away);
   assert.match(
