@@ -4,7 +4,7 @@
  * which process is stopped. Its polls confirm no update, as they have neither offset nor allowed_updates. One per run or command.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { statOf } from '../machine/procfs.ts';
+import { statOf, ticksNow } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
@@ -122,13 +122,14 @@ export function createProver(options: ProverOptions) {
     pinged = measured,
   ): Promise<boolean> {
     const number = ++pokes;
+    const atTicks = ticksNow();
     let hasReacted = false;
     try {
       await observation.poked(
         { sentAtMs, ...pinged },
         (seen) => {
           hasReacted = true;
-          ledger.reacted(number, seen);
+          ledger.reacted(number, atTicks, seen);
           onSeen();
         },
         signal,

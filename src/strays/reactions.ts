@@ -227,10 +227,12 @@ export interface Unseen {
 
 type Identity = Pick<Owner, 'pid' | 'startId'>;
 
+type Noted = Seen & { readonly poke: number; readonly pokedAtTicks: number };
+
 interface Account {
   readonly owner: Identity;
-  /** The processes that reacted, by name; for a parent, its children. */
-  readonly processes: Map<string, Identity>;
+  /** The processes that reacted, by name, with the last poke; for a parent, its children. */
+  readonly processes: Map<string, Identity & { readonly pokedAtTicks: number }>;
   readonly entries: { readonly poke: number; reaction: Reaction }[];
   holdsAnother: boolean;
 }
@@ -253,15 +255,14 @@ export function createLedger() {
   function note(
     book: Map<string, Account>,
     owner: Identity,
-    poke: number,
-    { client, reaction, holdsAnother }: Seen,
+    { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted,
     key = nameOf(owner),
   ): void {
     const fresh: Account = { owner, processes: new Map(), entries: [], holdsAnother: false };
     const account = book.get(key) ?? fresh;
     if (book.size > ACCOUNTS_MAX) book.clear();
     book.set(key, account);
-    account.processes.set(nameOf(client.owner!), client.owner!);
+    account.processes.set(nameOf(client.owner!), { ...client.owner!, pokedAtTicks });
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // This is the rest of the same answer.
@@ -275,15 +276,16 @@ export function createLedger() {
       connected = clients.flatMap(({ owner }) => owner ?? []);
     },
     connectedPids: () => connected.map(({ pid }) => pid),
-    /** `poke` is the number of our poll. */
-    reacted(poke: number, seen: Seen): void {
+    /** `poke` is the number of our poll, `pokedAtTicks` when it was sent, in the unit of start times. */
+    reacted(poke: number, pokedAtTicks: number, seen: Seen): void {
       const { owner, uid, cgroup } = seen.client;
+      const it = { ...seen, poke, pokedAtTicks };
       noted += 1;
       if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
       else {
-        note(accounts, owner, poke, seen);
-        if (owner.parent) note(parents, owner.parent, poke, seen);
-        if (owner.program !== null) note(programs, owner, poke, seen, owner.program);
+        note(accounts, owner, it);
+        if (owner.parent) note(parents, owner.parent, it);
+        if (owner.program !== null) note(programs, owner, it, owner.program);
       }
     },
     /** `isAlive` must compare the start time, too. */
@@ -291,6 +293,11 @@ export function createLedger() {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
       const byChildren = new Set<number>();
+      // Who ran beside one that reacted has not reacted: it may poll another bot, with a token from its environment or a file.
+      const isLaterRun = (owner: Identity, { processes }: Account) =>
+        [...processes.values()].every(
+          (it) => nameOf(it) === nameOf(owner) || (!isAlive(it) && Number(owner.startId) >= it.pokedAtTicks),
+        );
       const put = (account: Account, pid = account.owner.pid) => {
         const strength = strengthOf(account.entries);
         if (strength === null || reactions.get(pid) === 'twice') return;
@@ -307,9 +314,9 @@ export function createLedger() {
         byChildren.add(owner.pid);
       }
       const living = connected.filter(isAlive);
-      for (const { pid, program } of living) {
-        const account = program === null ? undefined : programs.get(program);
-        if (account) put(account, pid);
+      for (const owner of living) {
+        const account = owner.program === null ? undefined : programs.get(owner.program);
+        if (account && isLaterRun(owner, account)) put(account, owner.pid);
       }
       return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },

@@ -51,7 +51,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
   function note(body: Body, poke: number, bytes: number, isConflict: boolean): void {
     const client = clientOf(body);
     check.reacted(sim(), body, poke, isConflict);
-    ledger.reacted(poke, {
+    ledger.reacted(poke, 0, {
       client,
       reaction: { socket: client.key, bytes, isConflict, isTooLong: false, isUnclear: false },
       holdsAnother: false,

@@ -28,24 +28,24 @@ const among =
 
 test('two reactions to different polls of ours count twice, two to one poll once', () => {
   const ledger = createLedger();
-  ledger.reacted(1, seen(60));
-  ledger.reacted(1, seen(60));
+  ledger.reacted(1, 0, seen(60));
+  ledger.reacted(1, 0, seen(60));
   assert.deepEqual([...ledger.evidence(among(60)).reactions], [[60, 'once']]);
-  ledger.reacted(2, seen(60));
+  ledger.reacted(2, 0, seen(60));
   assert.deepEqual([...ledger.evidence(among(60)).reactions], [[60, 'twice']]);
 });
 
 test('the next process with the pid of one that reacted has not reacted', () => {
   const ledger = createLedger();
-  ledger.reacted(1, seen(60, 'earlier'));
+  ledger.reacted(1, 0, seen(60, 'earlier'));
   assert.equal(ledger.evidence(among(60)).reactions.size, 0);
 });
 
 test('whoever has started one poller, which has ended, does not poll; with a second one after it that is said', () => {
   const ledger = createLedger();
-  ledger.reacted(1, seen(60));
+  ledger.reacted(1, 0, seen(60));
   assert.equal(ledger.evidence(among(50)).reactions.size, 0);
-  ledger.reacted(2, seen(61));
+  ledger.reacted(2, 0, seen(61));
   const { reactions, byChildren } = ledger.evidence(among(50));
   assert.deepEqual([...reactions], [[50, 'twice']]);
   assert.deepEqual([...(byChildren ?? [])], [50]);
@@ -53,9 +53,26 @@ test('whoever has started one poller, which has ended, does not poll; with a sec
 
 test('as long as they live, children answer for themselves', () => {
   const ledger = createLedger();
-  ledger.reacted(1, seen(60));
-  ledger.reacted(2, seen(61));
+  ledger.reacted(1, 0, seen(60));
+  ledger.reacted(2, 0, seen(61));
   const { reactions, byChildren } = ledger.evidence(among(50, 60, 61));
   assert.deepEqual([...reactions.keys()], [60, 61]);
   assert.equal(byChildren?.size, 0);
+});
+
+test('of one program a later run answers for those before it, one that ran beside them does not', () => {
+  const program = 'python3 bot.py';
+  const run = (pid: number): Seen => {
+    const it = seen(pid);
+    return { ...it, client: { ...it.client, owner: { ...it.client.owner!, program } } };
+  };
+  const ledger = createLedger();
+  ledger.reacted(1, 65, run(60));
+  ledger.reacted(2, 65, run(60));
+  const judged = (...alive: readonly number[]) => {
+    ledger.connected(alive.map((pid) => run(pid).client));
+    return [...ledger.evidence(among(...alive)).reactions.keys()];
+  };
+  assert.deepEqual(judged(60, 61, 70), [60], 'it answers for itself while it runs');
+  assert.deepEqual(judged(61, 70), [70], 'the other one began before we asked');
 });
