@@ -9,7 +9,7 @@ import { realPath } from '../files.ts';
 import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { StrayEntry } from '../supervisor/status.ts';
-import { type Evidence, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
+import { type Evidence, type Graded, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Sought } from './inspector.ts';
 import type { Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes, psHands, psProcesses } from './processes.ts';
@@ -154,7 +154,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
         tree: tree.map((it) => toRow(it, around)),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
         holdsToken: holdsToken(proc),
-        silences: evidence.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
+        silences: silencedBy(one, tree, evidence),
         supervisor: supervisor === null ? null : { pid: supervisor },
       };
     });
@@ -205,6 +205,14 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
       return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
     },
   };
+}
+
+/** The other bots that it polls itself, or whose pollers are in its tree: a program may run each of its bots in a child. */
+function silencedBy({ proc, grade }: Graded, tree: readonly Proc[], evidence: Evidence): string[] {
+  const isOfAnother = (it: Proc) => it !== proc && evidence.connected.has(it.pid) && !holdsToken(it);
+  const others = grade === 'own' || grade === 'hint' ? [] : tree.filter(isOfAnother);
+  const all = [...(evidence.holdsAnother?.has(proc.pid) ? [proc] : []), ...others];
+  return [...new Set(all.flatMap(({ otherBots }) => otherBots ?? []))];
 }
 
 function toRow(proc: Proc, around: Surroundings): TreeRow {
