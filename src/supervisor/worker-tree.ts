@@ -73,9 +73,14 @@ export function createWorkerTree(
     former: (): number | null => lastLeader,
     /**
      * False: nothing of the last worker is left, except what was noted as offspring. Asks the kernel once, for its process group. Where
-     * children can't be listed, only a look at all processes tells.
+     * children can't be listed, only a look at all processes tells. From then on its number may be a stranger's, however long the next
+     * worker takes to come.
      */
-    mayHaveLeft: (): boolean => lastLeader !== null && (!offspring.areListed() || isThere(-lastLeader)),
+    mayHaveLeft(): boolean {
+      if (lastLeader === null || !offspring.areListed() || isThere(-lastLeader)) return lastLeader !== null;
+      lastLeader = null;
+      return false;
+    },
     offspring,
     usage: createUsage((leader) => [leader, ...offspring.list().map(({ pid }) => pid)]),
     /** Finds out about new processes: who has moved away is known by its environment only. */
