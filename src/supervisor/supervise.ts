@@ -130,7 +130,7 @@ function openGuarding(run: Run, api: BotApi, reach: ApiReach, leased: boolean) {
     onLate: bus.reacted.tell,
     worker: run.worker,
     former: tree.former,
-    mayHaveLeft: tree.mayHaveLeft,
+    mayHaveLeft: tree.checkLeft,
     note: status.note,
     signal: halt.signal,
   });

@@ -72,14 +72,12 @@ export function createWorkerTree(
     /** Pid of the last leader, also once it has ended, as long as anything of its session may be left. */
     former: (): number | null => lastLeader,
     /**
-     * False: nothing of the last worker is left, except what was noted as offspring. Asks the kernel once, for its process group. Where
-     * children can't be listed, only a look at all processes tells. From then on its number may be a stranger's, however long the next
-     * worker takes to come.
+     * True: more of the last worker may be left than what was noted as offspring. Asks the kernel once, for its process group (where
+     * children can't be listed, only a look at all processes tells). An empty group is forgotten, as its number may be a stranger's next.
      */
-    mayHaveLeft(): boolean {
-      if (lastLeader === null || !offspring.areListed() || isThere(-lastLeader)) return lastLeader !== null;
-      lastLeader = null;
-      return false;
+    checkLeft(): boolean {
+      if (lastLeader !== null && offspring.areListed() && !isThere(-lastLeader)) lastLeader = null;
+      return lastLeader !== null;
     },
     offspring,
     usage: createUsage((leader) => [leader, ...offspring.list().map(({ pid }) => pid)]),

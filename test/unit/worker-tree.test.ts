@@ -14,10 +14,10 @@ test('a worker whose group is gone is followed no longer: its number may be reus
   const tree = createWorkerTree({ run: 'r', botId: '1', apiRoot: null }, { processes });
   const worker = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
   tree.led(worker.pid!);
-  assert.equal(tree.mayHaveLeft(), true);
+  assert.equal(tree.checkLeft(), true);
   worker.kill('SIGKILL');
   await once(worker, 'exit');
   assert.equal(tree.former(), worker.pid);
-  assert.equal(tree.mayHaveLeft(), false);
+  assert.equal(tree.checkLeft(), false);
   assert.equal(tree.former(), null);
 });
