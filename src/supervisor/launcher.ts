@@ -1,8 +1,9 @@
 /**
  * A shell that waits to become the next worker: with the kernel's parent-death signal set already, in a session of its own, holding
  * the pipes. Told what to run it only has to exec, and the crash of a worker does not wait for a fork of our 50 MB, an exec of setpriv,
- * and its loading: without this shell a restart takes as long as PM2's, or a tenth longer (`npm run bench -- restart`). It knows nothing before: neither the token nor the command, so nobody takes it for a
- * worker. When we die it does; when it does, or what it is to become can't be said in its language, the worker is spawned as usual.
+ * and its loading: without it a restart takes as long as PM2's, or a tenth longer (`npm run bench -- restart`). It knows nothing
+ * before: neither the token nor the command, so nobody takes it for a worker. When we die it does; when it does, or what it is to
+ * become can't be said in its language, the worker is spawned as usual.
  *
  * That shell is dash, the smallest there is (1.7 MB, nearly all of it shared); others add to the environment, or read bytewise.
  */
