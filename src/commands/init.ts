@@ -70,15 +70,13 @@ type Programs = { has(program: string): boolean; venvPython: string | null };
 export function draft(facts: Facts, programs: Programs) {
   const { words, from, remark } = chooseCommand(facts) ?? { words: null, from: null, remark: '' };
   const command = words && localWords(words, programs);
-  const note = remark === '' ? '' : `\n# ${remark}`;
+  const said = command
+    ? `# The bot: ${from}.${remark && `\n# ${remark}`}\ncommand = [${command.map(tomlText).join(', ')}]`
+    : '# The bot, as you start it by hand. None was found in the project:\n# command = ["python", "bot.py"]';
   const toml = `\
 # singlepoll: the only poller of this bot.  singlepoll start --dry-run shows what it would do; singlepoll start --help all options.
 
-${
-  command === null
-    ? '# The bot, as you start it by hand. None was found in the project:\n# command = ["python", "bot.py"]'
-    : `# The bot: ${from}.${note}\ncommand = [${command.map(tomlText).join(', ')}]`
-}
+${said}
 
 ${tokenLines(facts)}
 

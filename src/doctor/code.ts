@@ -120,23 +120,20 @@ const sourceName = (path: string): string =>
     .replace(/\/(src|lib|dist|build|out)(?=\/)/g, '')
     .replace(/\/(index|__init__)$/, '');
 
-export type Studied = ReturnType<typeof studyCode>;
-
 /** Reads the code of a project: finds where it polls, and what of that runs when a file is run or imported. */
 export function studyCode(project: Project) {
   const texts = new Map(project.files.map(({ path, text }) => [path, text]));
   const codes = new Map(project.files.map(({ path, text }) => [path, withoutComments(path, text)]));
   /** A file without its comments. */
   const codeOf = (path: string): string => codes.get(path) ?? '';
-  /** Every place that polls, or takes updates by webhook or sets one. */
-  const [allPolls = [], allHooks = []] = ['poll', 'hook'].map((kind) =>
-    project.files.flatMap(({ path: file, text }) =>
+  const callsIn = (kind: string, files: Project['files']) =>
+    files.flatMap(({ path: file, text }) =>
       CALLS.filter((it) => it.kind === kind && it.language === languageOf(file) && it.beside.test(text))
         .flatMap(({ call }) => matchesIn(codeOf(file), call))
         .map((match): Evidence => ({ file, line: lineAt(text, match.index), what: match[1]! }))
         .sort((one, other) => one.line - other.line),
-    ),
-  );
+    );
+  const allPolls = callsIn('poll', project.files);
   // The last of several files with one name counts, so a source comes behind what a compiler made of it.
   const isSource = (path: string) => Number(!/\bdist\b/.test(path));
   const ordered = [...texts.keys()].reverse().sort((a, b) => isSource(a) - isSource(b));
@@ -144,26 +141,23 @@ export function studyCode(project: Project) {
 
   /** The source file that a path or a dotted name means in a folder or in one above: `dist/bot.js` is src/bot.ts, `/app/bot.py` bot.py. */
   function source(path: string, folder: string, language = languageOf(path)): string | null {
+    if (path === '') return null;
     const isDotted = language === 'python' && !/\/|\.py$/.test(path);
-    const name = isDotted ? path.replaceAll('.', '/') : path;
-    for (let here = folder; name !== ''; here = folderOf(here)) {
-      const paths = pathsInProject(name, here);
-      const found = paths.map((it) => sources.get(`${language}${sourceName(it)}`)).find(Boolean);
-      if (found !== undefined || here === '') return found ?? null;
-    }
-    return null;
+    const paths = pathsInProject(isDotted ? path.replaceAll('.', '/') : path, folder);
+    const found = paths.map((it) => sources.get(`${language}${sourceName(it)}`)).find(Boolean);
+    return found ?? (folder === '' ? null : source(path, folderOf(folder), language));
   }
 
   const imports = new Map([...codes].map(([path, code]) => [path, importsIn(path, code)]));
   function importsIn(path: string, code: string) {
-    const isPython = languageOf(path) === 'python';
-    const scripts = isPython ? [] : [...code.matchAll(SCRIPT_IMPORT)].map(([, it]) => it!);
-    const modules = [...(isPython ? code.matchAll(PYTHON_IMPORT) : [])].flatMap(([, base = '', names]) =>
-      ['', ...names!.split(',')].map((it) =>
-        `${base}.${/[\w.]+/.exec(it)?.[0] ?? ''}`.replace(/^\.+|\.$/g, ''),
-      ),
+    const folder = folderOf(path);
+    if (languageOf(path) !== 'python')
+      return [...code.matchAll(SCRIPT_IMPORT)].map(([, it]) => source(it!, folder, 'js'));
+    return [...code.matchAll(PYTHON_IMPORT)].flatMap(([, base = '', names]) =>
+      ['', ...names!.split(',')]
+        .map((it) => `${base}.${/[\w.]+/.exec(it)?.[0] ?? ''}`.replace(/^\.+|\.$/g, ''))
+        .map((it) => source(it, folder, 'python')),
     );
-    return [...scripts, ...modules].map((it) => source(it, folderOf(path), isPython ? 'python' : 'js'));
   }
 
   /** The file itself and the project's files that it imports, all the way down. */
@@ -203,9 +197,9 @@ export function studyCode(project: Project) {
 
   // Tests, examples and documentation don't run in production, so their polls don't count.
   const files = project.files.filter(({ path }) => !isKind('aside', path));
-  const [polls = [], webhooks = []] = [allPolls, allHooks].map((all) =>
-    all.filter((it) => !isKind('aside', it.file)),
-  );
+  const polls = allPolls.filter(({ file }) => !isKind('aside', file));
+  /** Where updates are taken by webhook, or one is set. */
+  const webhooks = callsIn('hook', files);
   const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
   /** There is Telegram code, and none of it polls. */
   const isForWebhook = polls.length === 0 && (webhooks.length > 0 || isMtproto);

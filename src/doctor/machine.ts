@@ -37,10 +37,9 @@ function checkProcesses(): Check {
 
 /** What ends the worker of a supervisor that is killed. */
 async function checkGuard(): Promise<Check> {
-  const takesAlong = 'a supervisor that is killed takes its worker along';
-  if (await findSetpriv()) return seen('guard', true, takesAlong);
-  if (existsSync('/bin/sh'))
-    return seen('guard', true, `${takesAlong}, by a shell alone: there is no setpriv of util-linux`);
+  const by = (await findSetpriv()) ? '' : ', by a shell alone: there is no setpriv of util-linux';
+  const well = `a supervisor that is killed takes its worker along${by}`;
+  if (by === '' || existsSync('/bin/sh')) return seen('guard', true, well);
   const problem =
     'neither setpriv of util-linux nor /bin/sh is here: the worker of a supervisor that is killed polls on until the next start';
   const cure = 'make singlepoll the first process of the container, which takes all others along';
@@ -50,11 +49,8 @@ async function checkGuard(): Promise<Check> {
 function checkStateFolder(): Check {
   try {
     const { path, isThere } = tryStateDir(process.env);
-    return seen(
-      'state-folder',
-      true,
-      `the state folder ${path} ${isThere ? 'is yours alone' : 'can be made'}`,
-    );
+    const well = `the state folder ${path} ${isThere ? 'is yours alone' : 'can be made'}`;
+    return seen('state-folder', true, well);
   } catch (error) {
     const { message, hint } = error as SinglepollError;
     return seen('state-folder', false, message, hint);
@@ -63,14 +59,12 @@ function checkStateFolder(): Check {
 
 /** Env files with a token that other users of the machine may read or write. */
 export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
-  const open = files.filter(
-    ({ path, text, mode }) =>
-      isOpenToOthers(mode) && isKind('env', path) && !isKind('example', path) && tokensIn(text).length > 0,
-  );
   const well = seen('env-permissions', true, 'no env file with a token is open to other users');
-  const found = open.map(({ path: file, mode }) => {
+  const found = files.flatMap(({ path: file, text, mode }) => {
+    const isOpen = isOpenToOthers(mode) && isKind('env', file) && !isKind('example', file);
     const problem = `${file} holds a token and is open to other users (mode ${modeText(mode)})`;
-    return seen('env-permissions', false, problem, `chmod 600 ${file}`, file);
+    const open = seen('env-permissions', false, problem, `chmod 600 ${file}`, file);
+    return isOpen && tokensIn(text).length > 0 ? open : [];
   });
   return found.length === 0 ? [well] : found;
 }

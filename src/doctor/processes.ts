@@ -3,18 +3,8 @@
  * servers to a source file, and whether that polls. A table says which file tells it, and where.
  */
 import { basename } from 'node:path';
-import { type Evidence, languageOf, type Studied, studyCode } from './code.ts';
-import {
-  at,
-  commandText,
-  type Document,
-  environmentOf,
-  type Path,
-  pathsOf,
-  readDocuments,
-  stepsOf,
-  text,
-} from './documents.ts';
+import { languageOf, studyCode } from './code.ts';
+import { at, commandText, environmentOf, pathsOf, readDocuments, stepsOf, text } from './documents.ts';
 import { folderOf, isKind, joinPath, lineAt, type Project, pathsInProject } from './files.ts';
 
 /**
@@ -96,9 +86,10 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
       if ((when && at(root, [when]) === undefined) || (unless && at(root, [unless]) !== undefined)) return [];
       return pathsOf(root, steps).map((path) => {
         const value = at(root, path);
-        const textAt = (steps: Path) => text(at(value, steps));
-        const inside = stepsOf(more.folder ?? '-');
-        const said = textAt(inside) ?? textAt(inside.slice(0, 1)) ?? '.';
+        const textAt = (steps: string) => text(at(value, stepsOf(steps)));
+        // Compose takes the folder as `build`, too.
+        const inside = more.folder ?? '-';
+        const said = textAt(inside) ?? textAt(inside.replace(/>.*/, '')) ?? '.';
         const folder = 'root' in more ? '' : (joinPath(folderOf(file), said) ?? folderOf(file));
         const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key])) ?? '');
         const line = words.join(' ').trim();
@@ -106,7 +97,7 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
         const key = (manager === 'workflow' ? path[1] : path.at(-1))?.toString().replace(/^program:/, '');
         const name =
           text(at(root, more.name ? stepsOf(more.name) : [...path, 'name'])) ?? key ?? chart ?? 'app';
-        const image = textAt(['image']) ?? textAt(['image', 'repository']) ?? '';
+        const image = textAt('image') ?? textAt('image>repository') ?? '';
         const { name: title, script } = Object(value);
         const names = [name, title, script, at(root, ['app']), image.replace(/[/:@]/g, ' ')].join(' ');
         const environment = [root, value].map(environmentOf).join();
@@ -128,7 +119,7 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
 }
 
 /** Each line of a file that says a process, as a document. */
-const linesIn = (file: string, content: string, pattern: RegExp): Document[] =>
+const linesIn = (file: string, content: string, pattern: RegExp) =>
   [...content.matchAll(pattern)].map(({ 1: name, 2: command = '', index }) => ({
     value: { name: name || basename(file), command: command.trim() },
     lineOf: () => lineAt(content, index),
@@ -151,19 +142,6 @@ function impliedBy(said: Said, all: readonly Said[]): { command: string; folder:
   const usual = images.filter((it) => !it.isForDevelopment);
   const image = images.find((it) => it.file === own) ?? (usual.length === 1 ? usual[0] : null);
   return image ?? (said.manager === 'appengine' ? { ...said, command: 'gunicorn main:app' } : said);
-}
-
-export interface Run {
-  /** From the program on: `gunicorn app:app -w 4`. What stands in front (env, tini, poetry run …) only runs it. */
-  readonly words: readonly string[];
-  readonly program: string;
-  /** The project's file that it leads to, null where that can't be told. */
-  readonly target: string | null;
-  readonly polls: Evidence | null;
-  /** nodemon and its like, where one starts it. */
-  readonly watcher: string | null;
-  /** `singlepoll start … --` stands in front, with a lease. */
-  readonly isLeased: boolean;
 }
 
 const SERVER = /^(gunicorn|uvicorn|hypercorn|daphne|granian|waitress-serve|uwsgi|flask|fastapi|litestar)$/;
@@ -197,7 +175,9 @@ export function commandsOf(line: string): string[][] {
   });
 }
 
-export function createRuns({ texts, files, polls, lease, source, pollsOf }: Studied) {
+function createRuns({ texts, files, polls, lease, source, pollsOf }: ReturnType<typeof studyCode>) {
+  type Run = ReturnType<typeof runOf>;
+
   /** `before`: the words that start this line. */
   function runsOf(line: string, folder: string, before: readonly string[] = [], depth = 0): Run[] {
     let here = folder;
@@ -211,16 +191,17 @@ export function createRuns({ texts, files, polls, lease, source, pollsOf }: Stud
     });
   }
 
-  function runOf(all: readonly string[], whole: readonly string[], folder: string): Run {
+  function runOf(all: readonly string[], whole: readonly string[], folder: string) {
     const first = all.findIndex(isProgram);
     const from = Math.max(0, first < 0 ? all.findIndex(isWatcher) : first);
-    // `python -m gunicorn …`: the module is the program.
+    // From the program on, as what stands in front (env, tini, poetry run …) only runs it. Of `python -m gunicorn …` it is the module.
     const words = all.slice(all[from + 1] === '-m' && SERVER.test(all[from + 2] ?? '') ? from + 2 : from);
     const program = basename(words[0]!);
     const target = targetOf(words, program, folder);
     const line = whole.join(' ');
-    const [, alone, runner, flag] = WATCHER.exec(line) ?? [];
-    const watcher = alone ?? (runner === undefined ? null : `${runner} ${flag}`);
+    const [, alone = null, runner, flag] = WATCHER.exec(line) ?? [];
+    const watcher = runner ? `${runner} ${flag}` : alone;
+    // `singlepoll start … --` stands in front.
     const isLeased = /(^|[\s/])singlepoll /.test(line) && (lease || / --lease[ =]/.test(line));
     const isTool = /test|jest|mocha|lint|tsc|build|check/.test(words.join(' '));
     // nodemon alone starts the project itself; Django loads every app, and polling stands in some apps.py.
@@ -265,8 +246,8 @@ export function createRuns({ texts, files, polls, lease, source, pollsOf }: Stud
       const isScript = SCRIPTING.test(program) && index > 0 && languageOf(name) !== 'python';
       const language = isModule || SERVER.test(program) ? 'python' : isScript ? 'js' : languageOf(name);
       if (/^-|^\d*$|^gunicorn/.test(name) || language === null) return [];
-      const package_ = isModule ? source(`${name}.__main__`, here, language) : null;
-      return package_ ?? source(name, here, language) ?? [];
+      const module = isModule ? source(`${name}.__main__`, here, language) : null;
+      return module ?? source(name, here, language) ?? [];
     });
     return found[0] ?? null;
   }

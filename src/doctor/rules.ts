@@ -152,7 +152,6 @@ watcher  watcher  /(.+)/
       tests: [...what.matchAll(/(\S+) (\S+)/g)].map(([, path = '', test = '']) => ({ path, test })),
     };
   });
-type Rule = (typeof RULES)[number];
 
 /** Every finding, sorted by place; the same rule tells of one line once. */
 export function findCauses(facts: Facts): Finding[] {
@@ -186,11 +185,11 @@ const MANY = /^\s*(?:\$\{\w+:?-)?0*([2-9]|[1-9]\d+)\}?\s*$/;
 function inSettings(process: Process, { files }: Facts): Finding[] {
   const { manager, file, name, command, document, path, polls, isSuspect } = process;
   const stepsTo = (steps: string) => stepsOf(steps, steps.startsWith('>') ? [] : path);
-  const holds = ({ path: steps, test }: Rule['tests'][number]) => {
+  const holds = ({ path: steps, test }: (typeof RULES)[number]['tests'][number]) => {
     const isAll = steps === '*';
     const value = isAll ? files.map(({ text }) => text).join('\n') : at(document.value, stepsTo(steps));
-    if (test === 'many') return MANY.test(String(value));
-    return RegExp(test.slice(1)).test(String(value ?? '')) === test.startsWith('~');
+    const pattern = test === 'many' ? MANY : RegExp(test.slice(1));
+    return pattern.test(String(value ?? '')) === !test.startsWith('!');
   };
   const rows = RULES.filter(({ where, tests }) => isSuspect && where.includes(manager) && tests.every(holds));
   const engine = /kubernetes|helm|autoscaler/.test(manager) ? ' k8s:' : '';
@@ -236,8 +235,8 @@ function proven(proof: string, file: string, name: string | undefined, facts: Fa
     const isMeant = !lease && !isForWebhook && (meant?.isSuspect ?? isKind('bot', name ?? 'bot'));
     return isMeant ? (meant?.polls ?? polls[0] ?? null) : null;
   }
-  const runs = processes.flatMap((it) => it.runs).filter(({ words }) => RegExp(proof).test(words.join(' ')));
-  return runs.find((it) => it.polls !== null)?.polls ?? null;
+  const runs = processes.flatMap((it) => it.runs).filter(({ polls }) => polls !== null);
+  return runs.find(({ words }) => RegExp(proof).test(words.join(' ')))?.polls ?? null;
 }
 
 /** Where processes of one file run side by side. */

@@ -61,19 +61,17 @@ function inTwoEnvFiles(files: Facts['files']): Finding[] {
 }
 
 const GIT_MS = 10_000;
-/** No program that the repository's settings name is run, nothing is fetched, locked or written. */
-const GIT =
-  '--no-pager --no-optional-locks -c core.fsmonitor=false -c core.hooksPath=/dev/null -c log.showSignature=false -c core.quotePath=false -c diff.external= -c core.sshCommand=false';
+/** Added lines that look like a token. No program that the repository's settings name is run, nothing is fetched, locked or written. */
+const GIT = `--no-pager --no-optional-locks -c core.fsmonitor=false -c core.hooksPath=/dev/null
+  -c log.showSignature=false -c core.quotePath=false -c diff.external= -c core.sshCommand=false log --all --no-color
+  --no-ext-diff --no-textconv --no-renames --no-show-signature -U0 -p -G[0-9]{6,14}:[A-Za-z0-9_-]{30,50}`;
 const GIT_ENV = { GIT_TERMINAL_PROMPT: '0', GIT_NO_LAZY_FETCH: '1' };
-/** Added lines that look like a token, with the commits that added them. */
-const GIT_LOG =
-  'log --all --no-color --no-ext-diff --no-textconv --no-renames --no-show-signature -U0 -p -G[0-9]{6,14}:[A-Za-z0-9_-]{30,50}';
 
 /** `limits` says why not all of it was looked at. */
 export async function lookIntoHistory(folder: string, ownToken: string | null) {
-  const args = [...GIT.split(' '), '-C', folder, ...GIT_LOG.split(' '), '--format=commit %H', '--', '.'];
-  const answer = await runTool('git', args, { timeoutMs: GIT_MS, env: GIT_ENV });
-  const { code, stdout, stderr, isMissing } = answer;
+  const args = ['-C', folder, ...GIT.split(/\s+/), '--format=commit %H', '--', '.'];
+  const options = { timeoutMs: GIT_MS, env: GIT_ENV };
+  const { code, stdout, stderr, isMissing } = await runTool('git', args, options);
   // No repository, or one without commits, is nothing to tell.
   const isNone = /not a git repository|not have any commits|bad default revision|unknown revision/i;
   const ended = code === null ? 'it is too long' : stderr.trim().split('\n')[0];
