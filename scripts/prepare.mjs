@@ -1,7 +1,7 @@
 // The built program, for whatever needs it. Run by itself it is npm's `prepare`: at `npm ci`, and again for the first `npx singlepoll` in
 // this folder, which need not wait for a build.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Builds dist/ when it is missing or older than a source. */
@@ -18,14 +18,10 @@ export function buildWhenStale() {
 }
 
 export function listFiles(folder) {
-  if (!existsSync(folder)) return [];
-  return (
-    readdirSync(folder, { withFileTypes: true, recursive: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name))
-      // Python writes its cache beside the hooks, in the midst of a test run.
-      .filter((path) => !/node_modules|__pycache__/.test(path))
-  );
+  const all = readdirSync(folder, { withFileTypes: true, recursive: true });
+  const paths = all.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  // Python writes its cache beside the hooks, in the midst of a test run.
+  return paths.filter((path) => !/node_modules|__pycache__/.test(path));
 }
 
 if (process.argv[1] === import.meta.filename) buildWhenStale();

@@ -1,7 +1,7 @@
 // `npm run test:setup`: brings the programs that tests start, once and never while tests run: Debian's packages of
 // test/debian-packages.txt where it may install them, a few from npm, and the systems that test/platforms runs in.
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { bringTrees } from './test-trees.mjs';
 
@@ -11,16 +11,8 @@ const NODE = `node-${process.platform}-${process.arch}`;
 const PROGRAMS = [
   ['pm2', '7.0.4'],
   ['nodemon', '3.1.14'],
-  [NODE, '12'],
-  [NODE, '16'],
-  [NODE, '18'],
   // The oldest and the newest patch of the oldest line: what V8 keeps in a file need not fit between two patches.
-  [NODE, '20.20.0'],
-  [NODE, '20.20.2'],
-  [NODE, '22'],
-  [NODE, '24'],
-  [NODE, '26'],
-  [NODE, 'latest'],
+  ...['12', '16', '18', '20.20.0', '20.20.2', '22', '24', '26', 'latest'].map((version) => [NODE, version]),
   ['bun', '1.4.5'],
   ['deno', '2.9.6'],
   ['schemas', '1', '@action-validator/core@0.6.0', 'kubernetes-models@4'],
@@ -41,12 +33,20 @@ export function bringPackages(list = 'test/debian-packages.txt') {
   if (missing.length === 0) return;
   const command = `apt-get update && apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   const isAble = process.getuid?.() === 0 && spawnSync('apt-get', ['--version']).status === 0;
-  if (!isAble) {
-    console.error(`note: tests of real programs need packages that are missing; install them:\n  ${command}`);
-    return;
-  }
+  if (!isAble)
+    return console.error(
+      `note: tests of real programs need packages that are missing; install them:\n  ${command}`,
+    );
   console.error(`installing ${missing.join(', ')}`);
-  withoutServices(() => run('sh', ['-c', command], { DEBIAN_FRONTEND: 'noninteractive' }));
+  // The tests start what they need themselves; Debian asks this file whether a package may start its service (invoke-rc.d(8)).
+  const policy = '/usr/sbin/policy-rc.d';
+  const isOurs = !existsSync(policy);
+  if (isOurs) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    run('sh', ['-c', command], { DEBIAN_FRONTEND: 'noninteractive' });
+  } finally {
+    if (isOurs) rmSync(policy);
+  }
 }
 
 /** Systems to boot and to run in. */
@@ -65,29 +65,13 @@ export function bringPrograms() {
     mkdirSync(half, { recursive: true });
     const wanted = packages.length > 0 ? packages : [`${name}@${version}`];
     run('npm', ['install', '--prefix', half, '--no-audit', '--no-fund', ...wanted]);
-    run('mv', ['-T', half, folder]);
+    renameSync(half, folder);
   }
 }
 
-/** The tests start what they need themselves; Debian asks this file whether a package may start its service (invoke-rc.d(8)). */
-function withoutServices(work) {
-  const policy = '/usr/sbin/policy-rc.d';
-  if (existsSync(policy)) return work();
-  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  try {
-    work();
-  } finally {
-    rmSync(policy);
-  }
-}
-
-function run(command, args, env = {}) {
-  const done = spawnSync(command, args, {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, ...env },
-  });
-  if (done.status !== 0) throw new Error(`failed: ${command} ${args.join(' ')}`);
-}
+/** Throws where it fails. */
+const run = (command, args, env) =>
+  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...env } });
 
 if (process.argv[1] === import.meta.filename) {
   bringPackages();

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 /** Where test/platforms looks for them: FOLDER/NAME-VERSION. Another list of packages takes another version. */
-export const FOLDER = '/var/cache/singlepoll-test';
+const FOLDER = '/var/cache/singlepoll-test';
 const TREES = [
   {
     name: 'systemd-2',
@@ -19,9 +19,9 @@ const TREES = [
     packages: 'ca-certificates libatomic1 python3 python3-pip redis-server tini busybox-static',
   },
 ];
-/** What the examples are built on: no registry is asked, and another Containerfile takes another version. */
+/** What the examples are built on: no registry is asked, and another Containerfile takes another mark. */
 const IMAGES = ['node:22-bookworm-slim', 'python:3.13-slim-bookworm', 'redis:7'];
-const IMAGES_VERSION = 1;
+const IMAGES_MARK = join(FOLDER, 'images-1');
 const CONTAINERS = 'test/fixtures/containers';
 
 /** Makes what is missing; says what can't be had, and why. */
@@ -36,23 +36,15 @@ export function bringTrees() {
     const half = `${tree}.half`;
     rmSync(half, { recursive: true, force: true });
     const include = packages.trim().split(/\s+/).join(',');
-    const made = spawnSync(
-      'debootstrap',
-      ['--variant=minbase', `--include=${include}`, 'bookworm', half, mirror()],
-      {
-        stdio: ['ignore', 'ignore', 'pipe'],
-        encoding: 'utf8',
-      },
-    );
+    const words = ['--variant=minbase', `--include=${include}`, 'bookworm', half, mirror()];
+    const made = spawnSync('debootstrap', words, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
     if (made.status === 0) renameSync(half, tree);
     else missing(tree, whyNot(made), suite);
   }
-  if (existsSync(join(FOLDER, 'containers-1'))) bringImages();
+  if (existsSync(join(FOLDER, 'containers-1')) && !existsSync(IMAGES_MARK)) bringImages();
 }
 
 function bringImages() {
-  const mark = join(FOLDER, `images-${IMAGES_VERSION}`);
-  if (existsSync(mark)) return;
   console.error('making images (half a minute)');
   const own = (name) => resolve(CONTAINERS, `${name}.conf`);
   const env = {
@@ -61,33 +53,26 @@ function bringImages() {
     CONTAINERS_STORAGE_CONF: own('storage'),
     CONTAINERS_REGISTRIES_CONF: own('registries'),
   };
-  const context = join(FOLDER, 'images.half');
-  const sh = (script, ...args) =>
-    spawnSync('bash', ['-euo', 'pipefail', '-c', script, '-', ...args], { env, encoding: 'utf8' });
-  const left = ['proc', 'sys', 'dev', 'var/cache/apt', 'var/lib/apt/lists']
-    .map((it) => `--exclude=./${it}/*`)
-    .join(' ');
-  const made = sh(
-    `rm -rf "$2"; mkdir -p "$2/npm"
+  const name = `node-${process.platform}-${process.arch}`;
+  const node = resolve(`node_modules/.cache/singlepoll-test/${name}-22/node_modules/${name}/bin/node`);
+  const script = `rm -rf "$2"; mkdir -p "$2/npm"
     echo >"$1/etc/apt/sources.list"
-    tar -C "$1" ${left} -cf - . | podman import - docker.io/library/debian:bookworm-slim
+    tar -C "$1" --exclude=./{proc,sys,dev,var/cache/apt,var/lib/apt/lists}/\\* -cf - . |
+      podman import - docker.io/library/debian:bookworm-slim
     cp "$3" "$2/node"
     (cd "$2" && npm pack --silent npm@10) && tar -xzf "$2"/npm-*.tgz -C "$2/npm" --strip-components=1
     for image in ${IMAGES.join(' ')}; do
       buildah bud --format docker --network host --isolation chroot --pull-never --target "\${image%%:*}" \
         --tag "docker.io/library/$image" --file ${CONTAINERS}/Containerfile "$2"
     done
-    rm -rf "$2"; touch "$4"`,
-    ...[join(FOLDER, 'containers-1'), context, nodeProgram(22), mark],
-  );
+    rm -rf "$2"; touch "$4"`;
+  const files = [join(FOLDER, 'containers-1'), join(FOLDER, 'images.half'), node, IMAGES_MARK];
+  const words = ['-euo', 'pipefail', '-c', script, '-', ...files];
+  const made = spawnSync('bash', words, { env, encoding: 'utf8' });
   if (made.status !== 0) missing('images for podman', whyNot(made), 'containers');
 }
 
 const whyNot = ({ error, stderr }) => error?.message ?? stderr.trim().split('\n').slice(-3).join('\n  ');
-const nodeProgram = (version) => {
-  const name = `node-${process.platform}-${process.arch}`;
-  return resolve(`node_modules/.cache/singlepoll-test/${name}-${version}/node_modules/${name}/bin/node`);
-};
 
 function missing(what, why, suites) {
   console.error(`can’t be had: ${what}: ${why}\n  npm run test:platforms fails without: ${suites}`);
@@ -95,8 +80,7 @@ function missing(what, why, suites) {
 
 /** Debian's, as apt has it. */
 function mirror() {
-  const asked = spawnSync('apt-get', ['indextargets', '--format', '$(CODENAME) $(REPO_URI)'], {
-    encoding: 'utf8',
-  });
-  return /^bookworm (http\S+)/m.exec(asked.stdout ?? '')?.[1] ?? 'http://deb.debian.org/debian';
+  const words = ['indextargets', '--format', '$(CODENAME) $(REPO_URI)'];
+  const { stdout } = spawnSync('apt-get', words, { encoding: 'utf8' });
+  return /^bookworm (http\S+)/m.exec(stdout ?? '')?.[1] ?? 'http://deb.debian.org/debian';
 }
