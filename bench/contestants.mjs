@@ -1,9 +1,10 @@
 // Supervisors, each with the same worker and a bot of the sandbox, in a folder of its own: started, asked, ended.
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { allPids, readProc } from '../test/support/proc.ts';
+import { npmPrograms } from '../test/support/programs.ts';
 import { isRemoved, until } from '../test/support/wait.ts';
 import * as scene from './scene.mjs';
 
@@ -20,11 +21,8 @@ function singlepoll({ home, env, words, output, command, options = [] }) {
       const [out, err] = [openSync(output, 'a'), openSync(saidFile, 'w')];
       const worker = command ?? [scene.workerProgram(), ...words];
       const more = ['--max-restarts', '1000/1m', '--log-format', 'json', ...options];
-      child = spawn(scene.program, ['start', ...more, '--', ...worker], {
-        env,
-        cwd: home,
-        stdio: ['ignore', out, err],
-      });
+      const stdio = ['ignore', out, err];
+      child = spawn(scene.program, ['start', ...more, '--', ...worker], { env, cwd: home, stdio });
       for (const fd of [out, err]) closeSync(fd);
     },
     /** Resolves when the run counts as good: what follows a death now is an immediate restart. */
@@ -50,12 +48,8 @@ function pm2({ home, env: plain, words, output }) {
   const env = { ...plain, PM2_HOME: join(home, 'pm2'), PM2_DISCRETE_MODE: 'true' };
   const pidFile = join(home, 'pm2/pm2.pid');
   const daemon = () => (existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : null);
-  // Brought by `npm run test:setup`.
-  const bin = join(scene.root, 'node_modules/.cache/singlepoll-test');
-  const found = existsSync(bin) ? readdirSync(bin).find((name) => name.startsWith('pm2-')) : undefined;
-  if (found === undefined) throw new Error('PM2 is not there to be measured beside: npm run test:setup');
-  const run = (...of) =>
-    spawnSync(join(bin, found, 'node_modules/.bin/pm2'), of, { env, cwd: home, stdio: 'ignore' });
+  const program = join(npmPrograms('pm2', '7.0.4'), 'pm2');
+  const run = (...of) => spawnSync(program, of, { env, cwd: home, stdio: 'ignore' });
   return {
     async launch() {
       const files = ['-o', output, '-e', `${output}.err`];
@@ -75,21 +69,22 @@ function pm2({ home, env: plain, words, output }) {
 const KINDS = { singlepoll, pm2 };
 
 /** Nothing runs before `coldStartMs`. `bot` is { apiRoot, token }; `words` go to the worker. */
-export function contestant(kind, bot, { words = ['poll'], variables = {}, ...rest } = {}) {
+export function contestant(kind, bot, { words = ['poll'], ...rest } = {}) {
   const home = scene.newFolder(kind);
-  const stamps = scene.openStamps(join(home, 'stamps'));
-  const env = scene.environment(home, {
-    TELEGRAM_API_ROOT: bot.apiRoot,
-    TELEGRAM_BOT_TOKEN: bot.token,
-    BENCH_STAMPS: stamps.path,
-    ...variables,
-  });
-  const output = join(home, 'output');
+  const [output, stamps] = [join(home, 'output'), join(home, 'stamps')];
+  const { apiRoot: TELEGRAM_API_ROOT, token: TELEGRAM_BOT_TOKEN } = bot;
+  const env = scene.environment(home, { TELEGRAM_API_ROOT, TELEGRAM_BOT_TOKEN, BENCH_STAMPS: stamps });
   const its = KINDS[kind]({ home, env, words, output, ...rest });
+  /** The times (ns) and pids that workers have written down. */
+  const stamped = () => (existsSync(stamps) ? readFileSync(stamps, 'utf8').split('\n').slice(0, -1) : []);
+  let read = 0;
   let worker = null;
 
   async function nextWorkerSince(beganNs) {
-    worker = await stamps.next(`the worker of ${kind}`);
+    const line = await until(`the worker of ${kind}`, () => stamped()[read], { everyMs: 3 });
+    read += 1;
+    const [ns, pid] = line.split(' ');
+    worker = { ns: BigInt(ns), pid: Number(pid) };
     return scene.msBetween(beganNs, worker.ns);
   }
 

@@ -1,34 +1,27 @@
 // What stands around the gateway while it is measured: a running `singlepoll start` whose worker is the load generator
 // (probes/load.mjs), as only the worker's tree may poll through the gateway; and the Bot APIs that it is measured before.
-import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../test/support/strays.ts';
 import { until } from '../test/support/wait.ts';
 import { contestant } from './contestants.mjs';
-import { endAndWait, environment, newFolder, TOKEN } from './scene.mjs';
+import { launch, newFolder, TOKEN } from './scene.mjs';
 
 const probe = (name) => join(import.meta.dirname, 'probes', name);
 
-/** The Bot API of probes/api.mjs in a process of its own. */
+/** The root of the Bot API of probes/api.mjs in a process of its own. */
 export async function openLeanApi() {
-  const home = newFolder('api');
-  const child = spawn('node', [probe('api.mjs'), TOKEN.split(':')[0]], {
-    env: environment(home),
-    cwd: home,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const port = await new Promise((resolve) => child.stdout.once('data', (chunk) => resolve(Number(chunk))));
-  return { root: `http://127.0.0.1:${port}`, close: () => endAndWait(child.pid) };
+  const { stdout } = launch('node', [probe('api.mjs'), TOKEN.split(':')[0]]);
+  const [port] = await once(stdout, 'data');
+  return `http://127.0.0.1:${Number(port)}`;
 }
 
 /** What the load generator has measured behind the gateway that stands before the API at `root`. */
 export async function measureBehindGateway(root, words) {
-  const supervisor = contestant(
-    'singlepoll',
-    { apiRoot: root, token: TOKEN },
-    { command: ['node', probe('load.mjs'), ...words.map(String)], options: ['--restart', 'never'] },
-  );
+  const command = ['node', probe('load.mjs'), ...words.map(String)];
+  const bot = { apiRoot: root, token: TOKEN };
+  const supervisor = contestant('singlepoll', bot, { command, options: ['--restart', 'never'] });
   supervisor.launch();
   await supervisor.ended();
   const output = readFileSync(supervisor.output, 'utf8');
@@ -36,8 +29,6 @@ export async function measureBehindGateway(root, words) {
     return JSON.parse(output);
   } catch {
     throw new Error(`no result: ${supervisor.said()}${output}`);
-  } finally {
-    await supervisor.close();
   }
 }
 
@@ -66,17 +57,9 @@ export async function openNginx() {
       server { listen 127.0.0.1:${proxy}; location / {
         proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; } } }`,
   );
-  const child = spawn('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], {
-    env: environment(home, { PATH: `${process.env.PATH}:/usr/sbin` }),
-    cwd: home,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  const variables = { PATH: `${process.env.PATH}:/usr/sbin` };
+  launch('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], { variables });
   const root = (port) => `http://127.0.0.1:${port}`;
-  const isUp = () =>
-    fetch(`${root(proxy)}/x`).then(
-      () => true,
-      () => false,
-    );
-  await until('nginx', isUp);
-  return { api: root(api), proxy: root(proxy), close: () => endAndWait(child.pid) };
+  await until('nginx', () => fetch(`${root(proxy)}/x`).catch(() => null));
+  return { api: root(api), proxy: root(proxy) };
 }

@@ -13,8 +13,8 @@ import { idle } from './rows/idle.mjs';
 import { output } from './rows/output.mjs';
 import { scan } from './rows/scan.mjs';
 import { commands, restart, start } from './rows/times.mjs';
-import { bareNodeMs } from './scene.mjs';
-import { median, table } from './statistics.mjs';
+import { bareNodeMs, clear } from './scene.mjs';
+import { line, median, table } from './statistics.mjs';
 
 const ROWS = { commands, start, restart, idle, output, gateway, hooks, scan };
 
@@ -40,7 +40,8 @@ const before = yardstick();
 for (const [name, run] of Object.entries(ROWS)) {
   if (names.length > 0 && !names.includes(name)) continue;
   console.error(name);
-  lines.push(...(await run(rounds)));
+  lines.push(...(await run(rounds)).map((it) => line({ row: name, ...it })));
+  await clear();
 }
 const after = yardstick();
 const machine = { node: process.version, cpus: availableParallelism(), before, after };

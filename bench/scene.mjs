@@ -3,7 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endAll } from '../scripts/test-files.mjs';
@@ -25,27 +25,28 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 
+/** Ends all that was started: the next row has the machine to itself. */
+export const clear = () => until('nothing to be left of a row', () => endAll(run) === 0);
+
 /** A new private folder. */
-export function newFolder(name) {
-  return mkdtempSync(join(folder, `${name}-`));
-}
+export const newFolder = (name) => mkdtempSync(join(folder, `${name}-`));
 
 /** The environment that everything is measured in. `home` is also the state folder. */
-export function environment(home, more = {}) {
-  const { PATH } = process.env;
-  return {
-    PATH,
-    SP_TEST_RUN: run,
-    HOME: home,
-    LANG: 'C.UTF-8',
-    SINGLEPOLL_DIR: join(home, 'state'),
-    ...more,
-  };
+export const environment = (home, more = {}) => ({
+  ...{ PATH: process.env.PATH, SP_TEST_RUN: run, HOME: home, LANG: 'C.UTF-8' },
+  ...{ SINGLEPOLL_DIR: join(home, 'state'), ...more },
+});
+
+/** Starts a program in a folder of its own. */
+export function launch(command, words, { variables, ...options } = {}) {
+  const cwd = newFolder('home');
+  const stdio = ['ignore', 'pipe', 'inherit'];
+  return spawn(command, words, { env: environment(cwd, variables), cwd, stdio, ...options });
 }
 
 /** Ends a process, and waits until it is gone. */
-export async function endAndWait(pid, signal = 'SIGTERM') {
-  if (alive(pid)) process.kill(pid, signal);
+export async function endAndWait(pid) {
+  if (alive(pid)) process.kill(pid, 'SIGTERM');
   await until(`the end of ${pid}`, () => !alive(pid));
 }
 
@@ -71,55 +72,30 @@ export function workerProgram() {
   return worker;
 }
 
-/** The times (ns) and pids that workers have written down, as they come. */
-export function openStamps(path) {
-  let read = 0;
-  return {
-    path,
-    async next(what) {
-      const lines = () => (existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : []);
-      const line = await until(what, () => lines()[read], { everyMs: 3 });
-      read += 1;
-      const [ns, pid] = line.split(' ');
-      return { ns: BigInt(ns), pid: Number(pid) };
-    },
-  };
-}
-
 export const nsNow = () => process.hrtime.bigint();
 export const msBetween = (from, to) => Number(to - from) / 1e6;
 
-/** A crowd of processes that do nothing, so that looking through the machine costs something. Resolves with its end. */
+/** A crowd of processes that do nothing, so that looking through the machine costs something. */
 export async function gather(count) {
   // What a service's environment looks like in size.
-  const padding = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`SETTING_${i}`, 'x'.repeat(60)]));
+  const variables = Object.fromEntries(
+    Array.from({ length: 30 }, (_, i) => [`SETTING_${i}`, 'x'.repeat(60)]),
+  );
   // It ends with its stdin, and so with us: all of its group, while a signal would end one.
   const script = 'for i in $(seq "$0"); do sleep 100000 & done; echo ready; read -r _; kill -9 0';
-  const child = spawn('sh', ['-c', script, String(count)], {
-    ...{ env: environment(folder, padding), cwd: folder, detached: true },
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  await once(child.stdout, 'data');
-  return async () => {
-    child.stdin.end();
-    await once(child, 'exit');
-  };
+  const options = { stdio: ['pipe', 'pipe', 'inherit'], variables, detached: true };
+  await once(launch('sh', ['-c', script, String(count)], options).stdout, 'data');
 }
 
-/** A sandbox with `count` bots, each an { apiRoot, token }. Resolves with `close` beside them. */
+/** The bots of a new sandbox, each an { apiRoot, token }. */
 export async function openSandbox(count) {
-  const home = newFolder('sandbox');
-  const child = spawn(program, ['sandbox', '--bots', String(count)], {
-    env: environment(home),
-    cwd: home,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  const stdio = ['ignore', 'pipe', 'ignore'];
+  const { stdout } = launch(program, ['sandbox', '--bots', String(count)], { stdio });
   let text = '';
-  child.stdout.on('data', (chunk) => {
+  stdout.on('data', (chunk) => {
     text += chunk;
   });
   await until('the sandbox', () => text.split('TELEGRAM_BOT_TOKEN=').length > count);
   const apiRoot = /TELEGRAM_API_ROOT=(\S+)/.exec(text)[1];
-  const bots = [...text.matchAll(/TELEGRAM_BOT_TOKEN=(\S+)/g)].map(([, token]) => ({ apiRoot, token }));
-  return { bots, close: () => endAndWait(child.pid) };
+  return [...text.matchAll(/TELEGRAM_BOT_TOKEN=(\S+)/g)].map(([, token]) => ({ apiRoot, token }));
 }

@@ -7,19 +7,15 @@ export const median = (values) => {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
-/** The value that `share` (0 to 1) of all are below. */
-export const percentile = (values, share) =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))];
-
 /**
  * Runs the contestants in turns and returns their values by name. A first round is thrown away (cold caches), and the order
  * turns round each time, so that nobody always comes after the same one.
  * `contestants`: name → () => number (or a promise of one).
  */
-export async function inTurns(rounds, contestants, { warmUp = true } = {}) {
+export async function inTurns(rounds, contestants) {
   const names = Object.keys(contestants);
   const values = Object.fromEntries(names.map((name) => [name, []]));
-  for (let round = warmUp ? -1 : 0; round < rounds; round++) {
+  for (let round = -1; round < rounds; round++) {
     const order = round % 2 === 0 ? names : names.toReversed();
     for (const name of order) {
       const value = await contestants[name]();
@@ -30,7 +26,7 @@ export async function inTurns(rounds, contestants, { warmUp = true } = {}) {
 }
 
 /**
- * One line of the table. `ours`, `theirs`: values taken in turns. `promise` (may be left out): `{ text, of, max }`, where
+ * One line of the table, from what a row gives. `ours`, `theirs`: values taken in turns. `promise` (may be left out): `{ text, of, max }`, where
  * `of` says which median must not exceed `max`: 'ours', 'ratio' or 'difference'; or, where more is better, `{ text, of, min }`.
  */
 export function line({ row, what, unit, ours, against = null, theirs = null, promise = null }) {
@@ -66,10 +62,6 @@ export function table(lines) {
   ]);
   rows.unshift(['', 'measured', 'singlepoll', 'against', '', 'ratio (range)', 'promise', '']);
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]))
-      .join('  ')
-      .trimEnd(),
-  );
+  const padded = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column])));
+  return padded.map((cells) => cells.join('  ').trimEnd());
 }

@@ -7,7 +7,7 @@ import { createReadStream, statSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { inTurns, percentile } from '../statistics.mjs';
+import { inTurns, median } from '../statistics.mjs';
 
 const { TELEGRAM_API_ROOT: gateway, TELEGRAM_BOT_TOKEN: token } = process.env;
 const [what, rounds, api, proxy] = process.argv.slice(2);
@@ -59,8 +59,9 @@ async function uploadRate(root, file) {
   };
   await call(root, 'sendDocument', headers, (asked) => {
     asked.write(head);
-    const stream = createReadStream(file).on('end', () => asked.end(tail));
-    stream.pipe(asked, { end: false });
+    createReadStream(file)
+      .on('end', () => asked.end(tail))
+      .pipe(asked, { end: false });
   });
   return (MEGABYTES * 1000) / (performance.now() - began);
 }
@@ -76,7 +77,7 @@ async function updateMs(root) {
       ms.push(Number(now - BigInt(message.text)) / 1e6);
     }
   }
-  return percentile(ms, 0.5);
+  return median(ms);
 }
 
 /** The answer, and when it was there (`now`). */

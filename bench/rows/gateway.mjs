@@ -1,23 +1,20 @@
 // The gateway: what it adds to a small call, how many it carries beside nginx, a big upload, and an update's way through a long poll.
 // Latency and rate are measured before an nginx that answers from its configuration: it takes least from the shared processors.
 import { measureBehindGateway, openLeanApi, openNginx } from '../gateway.mjs';
-import { atLeastTimes, atMost, atMostMore, line } from '../statistics.mjs';
+import { atLeastTimes, atMost, atMostMore } from '../statistics.mjs';
 
-const lineOf = (what, unit, against, { ours, theirs }, promise) =>
-  line({ row: 'gateway', what, unit, ours, against, theirs, promise });
+const lineOf = (what, unit, against, values, promise) => ({ what, unit, ...values, against, promise });
 const pick = ({ ours, theirs }, key) => ({
   ours: ours.map((it) => it[key]),
   theirs: theirs.map((it) => it[key]),
 });
 
 export async function gateway(rounds) {
-  const nginx = await openNginx();
-  const { single, busy } = await measureBehindGateway(nginx.api, ['calls', rounds, nginx.api, nginx.proxy]);
-  await nginx.close();
+  const { api, proxy } = await openNginx();
+  const { single, busy } = await measureBehindGateway(api, ['calls', rounds, api, proxy]);
   const tls = { ours: single.led, theirs: single.ours };
   const lean = await openLeanApi();
-  const { uploads, updates } = await measureBehindGateway(lean.root, ['transfers', rounds, lean.root]);
-  await lean.close();
+  const { uploads, updates } = await measureBehindGateway(lean, ['transfers', rounds, lean]);
   return [
     lineOf('getMe, one connection: p50', 'ms', 'direct', pick(single, 'p50'), atMostMore(0.6, 'ms')),
     lineOf('getMe, one connection: p99', 'ms', 'direct', pick(single, 'p99'), atMostMore(4, 'ms')),

@@ -1,37 +1,29 @@
 // What the hooks that lead a bot's calls to the gateway cost a program at its start: the same empty program with and without.
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readProc } from '../../test/support/proc.ts';
 import { environment, newFolder, root, wallMs } from '../scene.mjs';
-import { atMostMore, inTurns, line } from '../statistics.mjs';
+import { atMostMore, inTurns } from '../statistics.mjs';
 
 const HOOKS = join(root, 'dist/hooks');
 
 export async function hooks(rounds) {
   const env = environment(newFolder('hooks'));
-  const stat = readFileSync('/proc/self/stat', 'latin1');
-  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  const { pid, startTicks } = readProc(process.pid);
   // As long as the real one, and never dialled.
-  const SINGLEPOLL_HOOK = ['1', process.pid, startTime, Buffer.alloc(510).toString('base64')].join(':');
-  const led = {
-    ...env,
-    SINGLEPOLL_HOOK,
-    NODE_OPTIONS: `--require=${HOOKS}/node.cjs`,
-    PYTHONPATH: `${HOOKS}/python`,
-  };
-  const rows = [
-    { what: 'node -e 0', program: process.execPath, words: ['-e', '0'], maxMs: 12 },
-    { what: 'python3 -c 0', program: 'python3', words: ['-c', '0'], maxMs: 4 },
-  ];
+  const SINGLEPOLL_HOOK = ['1', pid, startTicks, Buffer.alloc(510).toString('base64')].join(':');
+  const variables = { NODE_OPTIONS: `--require=${HOOKS}/node.cjs`, PYTHONPATH: `${HOOKS}/python` };
+  const led = { ...env, SINGLEPOLL_HOOK, ...variables };
   const lines = [];
-  for (const { what, program, words, maxMs } of rows) {
-    const { ours, theirs } = await inTurns(rounds * 4, {
-      ours: () => wallMs(program, words, led),
-      theirs: () => wallMs(program, words, env),
+  for (const [program, option, maxMs] of [
+    ['node', '-e', 12],
+    ['python3', '-c', 4],
+  ]) {
+    const values = await inTurns(rounds * 4, {
+      ours: () => wallMs(program, [option, '0'], led),
+      theirs: () => wallMs(program, [option, '0'], env),
     });
-    const promise = atMostMore(maxMs, 'ms');
-    lines.push(
-      line({ row: 'hooks', what: `${what}, led`, unit: 'ms', ours, against: 'without', theirs, promise }),
-    );
+    const what = `${program} ${option} 0, led`;
+    lines.push({ what, unit: 'ms', ...values, against: 'without', promise: atMostMore(maxMs, 'ms') });
   }
   return lines;
 }

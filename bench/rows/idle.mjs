@@ -1,11 +1,10 @@
 // An idle supervisor's memory and CPU time, beside PM2 and a Node that only waits. The shells beside the supervisor count as its own.
-import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { statusKb } from '../../test/support/proc.ts';
 import { contestant } from '../contestants.mjs';
-import { endAndWait, environment, gather, newFolder, openSandbox } from '../scene.mjs';
-import { atMostTimes, line } from '../statistics.mjs';
+import { gather, launch, openSandbox } from '../scene.mjs';
+import { atMost, atMostTimes } from '../statistics.mjs';
 
 const CROWD = 100;
 const WATCHED_MS = 30_000;
@@ -13,53 +12,27 @@ const WATCHED_MS = 30_000;
 const SETTLED_AFTER_MS = 120_000;
 
 export async function idle(rounds) {
-  const disperse = await gather(CROWD);
-  const sandbox = await openSandbox(rounds * 2);
-  const [ours, pm2] = ['singlepoll', 'pm2'].map((kind, index) =>
-    Array.from({ length: rounds }, (_, round) => contestant(kind, sandbox.bots[round * 2 + index])),
+  await gather(CROWD);
+  const bots = await openSandbox(rounds * 2);
+  const [own, pm2] = ['singlepoll', 'pm2'].map((kind, index) =>
+    Array.from({ length: rounds }, (_, round) => contestant(kind, bots[round * 2 + index])),
   );
-  const nodes = ours.map(() =>
-    spawn('node', ['-e', 'setInterval(()=>{},1e9)'], {
-      env: environment(newFolder('node')),
-      stdio: 'ignore',
-    }),
-  );
+  const nodes = own.map(() => launch('node', ['-e', 'setInterval(()=>{},1e9)']));
   // All at once: memory does not mind company, and this way all idle equally long.
-  for (const one of [...ours, ...pm2]) await one.coldStartMs();
+  for (const one of [...own, ...pm2]) await one.coldStartMs();
   await pause(SETTLED_AFTER_MS);
-  const before = ours.map((one) => cpuMsOf(one.pids()));
+  const before = own.map((one) => cpuMsOf(one.pids()));
   await pause(WATCHED_MS);
-  const shares = ours.map((one, index) => ((cpuMsOf(one.pids()) - before[index]) / WATCHED_MS) * 100);
+  const shares = own.map((one, index) => ((cpuMsOf(one.pids()) - before[index]) / WATCHED_MS) * 100);
   const rss = (pids) => pids.reduce((sum, pid) => sum + statusKb(pid, 'VmRSS') / 1024, 0);
-  const memory = {
-    ours: ours.map((one) => rss(one.pids())),
-    pm2: pm2.map((one) => rss(one.pids())),
-    node: nodes.map(({ pid }) => rss([pid])),
-  };
-  for (const one of [...ours, ...pm2]) await one.close();
-  for (const { pid } of nodes) await endAndWait(pid, 'SIGKILL');
-  await sandbox.close();
-  await disperse();
-  const against = (name, theirs, max) =>
-    line({
-      row: 'idle',
-      what: 'idle supervisor and its shells: RSS',
-      unit: 'MiB',
-      ours: memory.ours,
-      against: name,
-      theirs,
-      promise: atMostTimes(max),
-    });
+  const [ours, ofPm2] = [own, pm2].map((all) => all.map((one) => rss(one.pids())));
+  const ofNode = nodes.map(({ pid }) => rss([pid]));
+  const memory = { what: 'idle supervisor and its shells: RSS', unit: 'MiB', ours };
+  const what = `idle supervisor: CPU time over ${WATCHED_MS / 1000} s`;
   return [
-    against('an idle Node', memory.node, 1.5),
-    against('PM2', memory.pm2, 1),
-    line({
-      row: 'idle',
-      what: `idle supervisor: CPU time over ${WATCHED_MS / 1000} s`,
-      unit: '%',
-      ours: shares,
-      promise: { text: '≤ 0.05 %', of: 'ours', max: 0.05 },
-    }),
+    { ...memory, against: 'an idle Node', theirs: ofNode, promise: atMostTimes(1.5) },
+    { ...memory, against: 'PM2', theirs: ofPm2, promise: atMostTimes(1) },
+    { what, unit: '%', ours: shares, promise: atMost(0.05, '%') },
   ];
 }
 

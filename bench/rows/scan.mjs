@@ -5,13 +5,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { gather, newFolder, root, TOKEN } from '../scene.mjs';
-import { atMost, line } from '../statistics.mjs';
+import { atMost } from '../statistics.mjs';
 
 const CROWD = 3_000;
 
 export async function scan(rounds) {
   const looker = await buildLooker();
-  const disperse = await gather(CROWD);
+  await gather(CROWD);
   const looks = [];
   // Each in a process of its own: the first look of all is with cold code.
   for (let round = 0; round < rounds; round++) {
@@ -19,9 +19,7 @@ export async function scan(rounds) {
     looks.push((await once(child, 'message'))[0]);
     child.kill();
   }
-  await disperse();
-  const lineOf = (what, key, promise) =>
-    line({ row: 'scan', what, unit: 'ms', ours: looks.map((it) => it[key]), promise });
+  const lineOf = (what, key, promise) => ({ what, unit: 'ms', ours: looks.map((it) => it[key]), promise });
   return [
     lineOf(`first full look for strays, ${CROWD} more processes`, 'first', atMost(250, 'ms')),
     lineOf('quick look before a respawn', 'quick'),
