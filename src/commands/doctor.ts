@@ -45,22 +45,19 @@ async function examine(folder: string, isOffline: boolean) {
   // A token that stands in a file now is in the history of that file, too: it is told once.
   const placeOf = ({ file, why }: Finding) => `${file} ${/\d{6,}/.exec(why)?.[0]}`;
   const inGit = history.findings.map(placeOf);
+  const isTold = (it: Finding) => it.rule === 'token-in-file' && inGit.includes(placeOf(it));
   const facts = studyProject(project);
   // `start` would refuse to run with these mistakes, such as two tokens or a broken file.
   const refused = errors.length === 0 ? '' : configFailure(errors).message.replace(/\s*\n\s*/g, '; ');
   const refusal = seen('configuration', refused === '', refused, 'singlepoll start --dry-run');
-  const causes = findCauses(facts).filter(
-    (it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it)),
-  );
+  const causes = findCauses(facts).filter((it) => !isTold(it));
   const unwell = [refusal, ...environment].filter(({ ok }) => ok === false);
-  const all: readonly Finding[] = [...causes, ...history.findings, ...unwell];
   const past = config ? findPast(facts, config, running) : [];
-  return {
-    ...{ folder, environment, findings: all.filter(({ note }) => !note) },
-    notes: [...all.filter(({ note }) => note), ...past],
-    /** Files and folders that were not read, each with the reason. */
-    limits: [...project.limits, ...history.limits],
-  };
+  const all: readonly Finding[] = [...causes, ...history.findings, ...unwell, ...past];
+  const [findings, notes] = [all.filter(({ note }) => !note), all.filter(({ note }) => note)];
+  /** Files and folders that were not read, each with the reason. */
+  const limits = [...project.limits, ...history.limits];
+  return { folder, environment, findings, notes, limits };
 }
 
 /** Tells of a bot whose calls go past the gateway now, or will after a start, because its runtime loads no hook. */

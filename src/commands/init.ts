@@ -26,10 +26,9 @@ export function run({ print, force }: Readonly<Record<string, unknown>>): number
   const venvPython = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(has) ?? null;
   const facts = studyProject(readProject(folder));
   const { toml, command, from } = draft(facts, { venvPython, has });
-  const isPrint = print === true;
   try {
-    if (isPrint) process.stdout.write(toml);
-    else if (force === true) writeWhole(path, toml, 0o644);
+    if (print) process.stdout.write(toml);
+    else if (force) writeWhole(path, toml, 0o644);
     else writeFileSync(path, toml, { flag: 'wx' });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -43,8 +42,8 @@ export function run({ print, force }: Readonly<Record<string, unknown>>): number
   if (command && !has(command[0]!))
     told.push(`  ${plain(command[0]!)} is not here: install it, or write its path`);
   const next = 'next: singlepoll doctor, singlepoll start --dry-run';
-  const lines = [...(isPrint ? [] : [`${NAME} written`]), ...told, ...tellLibrary(facts, command?.[0]), next];
-  (isPrint ? process.stderr : process.stdout).write(`${lines.join('\n')}\n`);
+  const lines = [...(print ? [] : [`${NAME} written`]), ...told, ...tellLibrary(facts, command?.[0]), next];
+  (print ? process.stderr : process.stdout).write(`${lines.join('\n')}\n`);
   return EXIT.ok;
 }
 

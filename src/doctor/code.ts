@@ -124,7 +124,6 @@ const sourceName = (path: string): string =>
 export function studyCode(project: Project) {
   const texts = new Map(project.files.map(({ path, text }) => [path, text]));
   const codes = new Map(project.files.map(({ path, text }) => [path, withoutComments(path, text)]));
-  /** A file without its comments. */
   const codeOf = (path: string): string => codes.get(path) ?? '';
   const callsIn = (kind: string, files: Project['files']) =>
     files.flatMap(({ path: file, text }) =>

@@ -49,7 +49,6 @@ cron          crontab|.*\.cron                               /^[ \t]*((?:[\d*\/,
     return { manager, file: RegExp(`(^|/)(${file})$`), lines, steps, keys: keys.split(' '), more };
   });
 
-type Said = ReturnType<typeof processesIn>[number];
 export type Process = Facts['processes'][number];
 export type Facts = ReturnType<typeof studyProject>;
 
@@ -60,7 +59,7 @@ export function studyProject(project: Project) {
   const said = placed.filter(({ of }) => of === undefined);
   const own = said.map((it) => {
     const isOthers = INFRASTRUCTURE.test(it.image);
-    const meant = it.command === '' && !isOthers && BY_IMAGE.test(it.manager) ? impliedBy(it, said) : it;
+    const meant = it.command === '' && !isOthers && BY_IMAGE.test(it.manager) ? impliedBy(it) : it;
     const runs = runsOf(meant.command, meant.folder);
     const polls = runs.find((run) => run.polls !== null)?.polls ?? null;
     const isKnown = isOthers || known.isForWebhook || /^(cron|workflow)$/.test(it.manager);
@@ -74,13 +73,31 @@ export function studyProject(project: Project) {
     return meant ? [{ ...meant, ...it }] : [];
   });
   return { ...known, processes: [...own, ...counted] };
+
+  /**
+   * An image without a command runs what the Dockerfile says that it is built from, else the project's only one; App Engine runs gunicorn
+   * where there is none.
+   */
+  function impliedBy(it: (typeof said)[number]): { command: string; folder: string } {
+    const build = at(it.value, ['build']);
+    const path = build && joinPath(it.folder, text(at(build, ['dockerfile'])) ?? 'Dockerfile');
+    const images = said.filter(({ manager }) => manager === 'docker');
+    const usual = images.filter((image) => !image.isForDevelopment);
+    const image = images.find(({ file }) => file === path) ?? (usual.length === 1 ? usual[0] : null);
+    return image ?? (it.manager === 'appengine' ? { ...it, command: 'gunicorn main:app' } : it);
+  }
 }
 
 function processesIn(file: string, content: string, texts: ReadonlyMap<string, string>) {
   const places = PLACES.filter((place) => place.file.test(file));
   const documents = places.some(({ lines }) => !lines) ? readDocuments(file, content) : [];
+  /** A line of a file that says a process, as a document. */
+  const lineAsDocument = ({ 1: name, 2: command = '', index }: RegExpExecArray) => ({
+    value: { name: name || basename(file), command: command.trim() },
+    lineOf: () => lineAt(content, index),
+  });
   return places.flatMap(({ manager, lines, steps, keys, more }) =>
-    (lines ? linesIn(file, content, lines) : documents).flatMap((document) => {
+    (lines ? [...content.matchAll(lines)].map(lineAsDocument) : documents).flatMap((document) => {
       const root = document.value;
       const { when, unless } = more;
       if ((when && at(root, [when]) === undefined) || (unless && at(root, [unless]) !== undefined)) return [];
@@ -118,31 +135,11 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
   );
 }
 
-/** Each line of a file that says a process, as a document. */
-const linesIn = (file: string, content: string, pattern: RegExp) =>
-  [...content.matchAll(pattern)].map(({ 1: name, 2: command = '', index }) => ({
-    value: { name: name || basename(file), command: command.trim() },
-    lineOf: () => lineAt(content, index),
-  }));
-
 const HAS_TOKEN = /BOT_?TOKEN|TELEGRAM\w*TOKEN|\bTG_\w*TOKEN/i;
 const INFRASTRUCTURE =
   /^(?:[\w.:-]+\/)*(postgres|postgresql|mysql|mariadb|mongo|redis|valkey|nginx|traefik|caddy|rabbitmq|kafka|zookeeper|elasticsearch|grafana|prometheus|minio|memcached|adminer|pgadmin4?|certbot|vault|etcd|busybox|alpine|telegram-bot-api)(?:[:@-]|$)/;
 /** Where these say no command, the image or the platform has one. */
 const BY_IMAGE = /^(compose|kubernetes|fly|render|railway|digitalocean|appengine)$/;
-
-/**
- * An image without a command runs what the Dockerfile says that it is built from, else the project's only one; App Engine runs gunicorn
- * where there is none.
- */
-function impliedBy(said: Said, all: readonly Said[]): { command: string; folder: string } {
-  const build = at(said.value, ['build']);
-  const own = build && joinPath(said.folder, text(at(build, ['dockerfile'])) ?? 'Dockerfile');
-  const images = all.filter((it) => it.manager === 'docker');
-  const usual = images.filter((it) => !it.isForDevelopment);
-  const image = images.find((it) => it.file === own) ?? (usual.length === 1 ? usual[0] : null);
-  return image ?? (said.manager === 'appengine' ? { ...said, command: 'gunicorn main:app' } : said);
-}
 
 const SERVER = /^(gunicorn|uvicorn|hypercorn|daphne|granian|waitress-serve|uwsgi|flask|fastapi|litestar)$/;
 const PYTHON = /^python[\d.]*$/;
