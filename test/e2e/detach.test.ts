@@ -180,6 +180,31 @@ xit('deploy mode returns once the worker runs; two without a token keep their lo
   await b.exits(1, 'start -d --restart never -- false', wrong);
 });
 
+for (const signal of ['SIGTERM', 'SIGKILL'] as const)
+  test(`${signal}: a supervisor that another bot's worker has started with -d outlives that worker`, async (t) => {
+    const outer = await bed(t);
+    const inner = await bed(t);
+    const { TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root } = inner.env;
+    const own = `TELEGRAM_BOT_TOKEN=${token} TELEGRAM_API_ROOT=${root} SINGLEPOLL_DIR=${inner.stateDir}`;
+    const [polite] = [
+      node('polite.mjs')
+        .map((word) => `"${word}"`)
+        .join(' '),
+    ];
+    const lines = [
+      `env -u SINGLEPOLL_HOOK ${own} "${process.execPath}" "${PROGRAM}" start -d -- ${polite}`,
+      `exec ${polite}`,
+    ];
+    const run = await outer.polling(['--', 'sh', outer.file('starts-another.sh', `${lines.join('\n')}\n`)]);
+    const supervisor = (await inner.status()).supervisor?.pid ?? -1;
+    assert.ok(alive(supervisor));
+    run.signal(signal);
+    await run.exit();
+    await until('the outer worker to be gone', () => !polledBy(outer, 'polite.mjs').some(alive));
+    assert.equal((await inner.status()).state, 'polling');
+    assert.match((await inner.run('stop')).stdout, new RegExp(`supervisor ${supervisor}`));
+  });
+
 it('which bot: the only one that runs, from any folder', async (b) => {
   const { pid } = await detach(b, ['--', ...node('polite.mjs')]);
   const away = nowhere(b);
