@@ -35,6 +35,7 @@ export type Inspector = ReturnType<typeof createInspector>;
 
 const TIMEOUT_MS = 5_000;
 const STALL_MS = 1_000;
+const TURN_MS = 50;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
 /** How many processes the child answers for at once: each may take 50 ms where a pattern is given up, and what is answered by the deadline counts. */
@@ -164,14 +165,16 @@ function startChild(greeting: Sought) {
     isReady: () => isReady,
     ask(request: ToChild, take: (line: FromChild) => void, deadlineMs: number) {
       return new Promise<'done' | 'stalled' | 'late'>((resolve) => {
-        let lastMs = performance.now();
+        /** Counted and not measured: where we ourselves stood still, its answer may wait to be read. */
+        let silentTurns = 0;
         // Only this timer keeps our own process alive, and only while a caller waits for an answer.
         const watch = setInterval(() => {
-          const nowMs = performance.now();
-          if (nowMs >= deadlineMs) return end('late');
+          if (performance.now() >= deadlineMs) return end('late');
+          silentTurns += 1;
           // A child in state R waits for a CPU; it is not stuck.
-          if (isReady && nowMs - lastMs >= STALL_MS && statOf(child.pid ?? 0)?.state !== 'R') end('stalled');
-        }, 50);
+          const isSilent = isReady && silentTurns * TURN_MS >= STALL_MS;
+          if (isSilent && statOf(child.pid ?? 0)?.state !== 'R') end('stalled');
+        }, TURN_MS);
         const end = (how: 'done' | 'stalled' | 'late') => {
           clearInterval(watch);
           onLine = () => {};
@@ -180,7 +183,7 @@ function startChild(greeting: Sought) {
         };
         onGone = () => end('stalled');
         onLine = (line) => {
-          lastMs = performance.now();
+          silentTurns = 0;
           if ('ready' in line) isReady = true;
           else if ('done' in line) end('done');
           else take(line);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type { Eyes } from '../../src/strays/finder.ts';
 import { alive, readProc } from '../support/proc.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
@@ -49,6 +50,19 @@ test('a child whose answers nobody takes yet, on a pipe that does not block, wai
     if (line === '{"done":true}') child.stdin!.end();
   }
   assert.equal(answers.length, 1 + pids.length + 1);
+});
+
+test('where we ourselves stand still, no process is taken for one at which the child hangs', async () => {
+  const { processes } = eyes;
+  await processes.snapshot();
+  const { pid } = world.start('sleep', ['1000'], { env: { T: world.token } });
+  const taken = processes.snapshot();
+  // It is asked by then; its answer waits for us.
+  for (let turn = 0; turn < 3; turn++) await setImmediate();
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500);
+  const { procs, uninspectable } = await taken;
+  assert.equal(uninspectable.stuck, 0);
+  assert.equal(procs.get(pid)?.env?.holdsToken, true);
 });
 
 test('the child has a session of its own, no token in sight, and ends with us', async () => {
