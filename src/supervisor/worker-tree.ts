@@ -37,7 +37,13 @@ export function createWorkerTree(
   let telegram: Promise<ApiAddresses> | null = null;
   let lastLeader: number | null = null;
 
-  function members(snapshot: Snapshot, leader: number | null, listed: readonly Target[]): Proc[] {
+  /** `isRead`: the details of new processes have been waited for, so what has none by now can't be read. */
+  function members(
+    snapshot: Snapshot,
+    leader: number | null,
+    listed: readonly Target[],
+    isRead = true,
+  ): Proc[] {
     const place = { botId: options.botId, selfPid: process.pid, worker: null };
     const around = surroundings(snapshot, place);
     const { living, former } = stillThere(listed, snapshot);
@@ -45,7 +51,9 @@ export function createWorkerTree(
     if (leader !== null) lastLeader = leader;
     else if (left.length === 0) lastLeader = null;
     const noted = new Map(offspring.list().map((it) => [it.pid, it.startId]));
-    const isNoted = (proc: Proc) => noted.get(proc.pid) === proc.startId && maySignal(proc, around);
+    // What has moved away may be a supervisor that is to live on: its command line shows that.
+    const isNoted = (proc: Proc) =>
+      noted.get(proc.pid) === proc.startId && (isRead || proc.argv.length > 0) && maySignal(proc, around);
     const roots = [...snapshot.procs.values()].filter(
       (proc) =>
         proc.state !== 'Z' &&
@@ -105,7 +113,7 @@ export function createWorkerTree(
     stop(leader: number | null, { stopTimeoutMs, now, ended }: WorkerStopOptions): Promise<StopResult> {
       // Under way while the first signals work: who has moved away is known by its environment only.
       const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
-      return stopTargets(members(processes.quick(), leader, []), {
+      return stopTargets(members(processes.quick(), leader, [], false), {
         stopTimeoutMs,
         // The leader is listed by now: its bare number would also name whoever gets its pid next.
         grown: async (listed) => {
