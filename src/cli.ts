@@ -43,7 +43,7 @@ async function main(argv: readonly string[]): Promise<number> {
     if (!(error instanceof CommanderError)) return tell(error);
     if (error.exitCode === 0) return EXIT.ok;
     const link = await (await import('./service/link.ts')).openLink();
-    await link?.end(error.message.replace(/^error: /, ''));
+    await link?.end(maskTokens(error.message).replace(/^error: /, ''));
     return EXIT.usage;
   }
 }

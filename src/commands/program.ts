@@ -8,6 +8,7 @@ import {
   type OptionScope,
   readFlags,
 } from '../config/options.ts';
+import { maskTokens } from '../config/token.ts';
 import { VERSION } from '../version.ts';
 import type { Invocation } from './context.ts';
 import { COMMANDS, type CommandRow } from './table.ts';
@@ -28,7 +29,9 @@ export function buildProgram(words: readonly string[], run: RunCommand): Command
     .enablePositionalOptions()
     .showHelpAfterError('  → singlepoll --help')
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'singlepoll: ')) })
+    .configureOutput({
+      outputError: (text, write) => write(maskTokens(text).replace(/^error: /, 'singlepoll: ')),
+    })
     .configureHelp({ showGlobalOptions: false })
     .addHelpText(
       'after',

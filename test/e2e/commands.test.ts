@@ -72,7 +72,14 @@ it('the token: its source is named in the first line; two bots, none and malform
     assert.ok(!text.includes('secret-word'));
     for (const token of [b.token, other]) assertNoToken(text, token);
   }
-  assertNoToken((await b.exits(64, ['start', '--token', b.token, '--', 'true'], { env })).text, b.token);
+  for (const words of [
+    ['start', '--token', b.token, '--', 'true'],
+    ['start', `--token=${b.token}`, '--', 'true'],
+    [b.token],
+    ['stop', 'x', b.token],
+    ['logs', `-x${b.token}`],
+  ])
+    assertNoToken((await b.exits(64, words, { env })).text, b.token);
   assert.equal(b.sandbox.requests().length, 0, 'Telegram was asked nothing');
   const run = await b.polling('--env-file my.env', { env });
   const line = run.stderr().split('\n')[0] ?? '';
