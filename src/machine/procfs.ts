@@ -16,7 +16,7 @@ export function readText(path: string): string | null {
 
 /** The present moment in the unit of a process's start time (1/100 s since the boot); NaN without /proc. */
 export function ticksNow(): number {
-  return Math.floor(Number((readText('/proc/uptime') ?? '?').split(' ')[0]) * 100);
+  return Math.round(Number((readText('/proc/uptime') ?? '?').split(' ')[0]) * 100);
 }
 
 /** The words of a process's command line; none if it has gone or can't be read. */

@@ -6,7 +6,7 @@
 
 import type { Config } from '../config/load.ts';
 import { realPath } from '../files.ts';
-import { hasProcfs, readText, userName } from '../machine/procfs.ts';
+import { hasProcfs, ticksNow, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { StrayEntry } from '../supervisor/status.ts';
 import { type Evidence, type Graded, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
@@ -229,7 +229,7 @@ export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {
  * runs on; without /proc a start time is a date already.
  */
 function startClock(): (startId: string) => string | null {
-  const upMs = Number((readText('/proc/uptime') ?? '').split(' ')[0]) * 1000;
+  const upMs = ticksNow() * 10;
   const bootMs = Date.now() - upMs;
   return (startId) => {
     if (startId.includes('T')) return startId;

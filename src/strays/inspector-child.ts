@@ -11,6 +11,7 @@ import type { ProcDetails } from './process.ts';
 
 /** How often the child gives a sign of life while it waits for a service manager. */
 const ALIVE_EVERY_MS = 250;
+/** How long it pauses where the pipe to the supervisor is full. */
 const FULL_PAUSE_MS = 1;
 
 function tell(...lines: readonly FromChild[]): void {
@@ -23,7 +24,7 @@ function writeSome(bytes: Buffer): number {
   try {
     return writeSync(1, bytes);
   } catch (error) {
-    // The pipe is full while the supervisor is busy; it does not block once execa has touched process.stdout.
+    // The pipe is full, as the supervisor is busy. A write doesn't wait for that once execa has touched process.stdout.
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PAUSE_MS);
     return 0;
@@ -35,17 +36,19 @@ function serve(greeting: Sought): (request: ToChild) => Promise<void> {
   const patterns = greeting.patterns.map((source) => new RegExp(source));
 
   function inspect(pids: readonly number[]): void {
-    const details = new Map(pids.map((pid) => [pid, read(pid)]));
-    const present = [...details].flatMap(([pid, its]) => (its ? [{ pid, its }] : []));
+    const lines: FromChild[] = [];
+    const present = pids.flatMap((pid) => {
+      const its = read(pid);
+      if (!its) lines.push({ pid });
+      return its ? [{ pid, its }] : [];
+    });
     const found = matchPatterns(
       present.map(({ its }) => its),
       patterns,
     );
-    const matches = new Map(present.map(({ pid }, at) => [pid, found[at]]));
-    const lines: FromChild[] = [];
-    for (const [pid, its] of details) {
-      const pattern = matches.get(pid);
-      if (!its || !pattern) lines.push({ pid, value: its ?? undefined });
+    for (const [at, { pid, its }] of present.entries()) {
+      const pattern = found[at];
+      if (!pattern) lines.push({ pid, value: its });
       else if (pattern === 'gave up') lines.push({ pid, value: { ...its, gaveUp: true } });
       else {
         const placed = (inScope: boolean | null): ProcDetails => ({

@@ -34,11 +34,15 @@ export type FromChild =
 export type Inspector = ReturnType<typeof createInspector>;
 
 const TIMEOUT_MS = 5_000;
+/** A child that sends nothing for so long hangs. */
 const STALL_MS = 1_000;
 const TURN_MS = 50;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
-/** How many processes the child answers for at once: each may take 50 ms where a pattern is given up, and what is answered by the deadline counts. */
+/**
+ * How many processes the child answers for at once. Each may take 50 ms, where a pattern is given up, and only what is answered by the
+ * deadline counts.
+ */
 const CHUNK = 50;
 
 export function createInspector(sought: Sought) {
@@ -165,7 +169,7 @@ function startChild(greeting: Sought) {
     isReady: () => isReady,
     ask(request: ToChild, take: (line: FromChild) => void, deadlineMs: number) {
       return new Promise<'done' | 'stalled' | 'late'>((resolve) => {
-        /** Counted and not measured: where we ourselves stood still, its answer may wait to be read. */
+        // Turns are counted and not time measured: after we ourselves stood still, the child's answer may wait to be read.
         let silentTurns = 0;
         // Only this timer keeps our own process alive, and only while a caller waits for an answer.
         const watch = setInterval(() => {

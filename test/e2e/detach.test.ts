@@ -186,11 +186,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const)
     const inner = await bed(t);
     const { TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root } = inner.env;
     const own = `TELEGRAM_BOT_TOKEN=${token} TELEGRAM_API_ROOT=${root} SINGLEPOLL_DIR=${inner.stateDir}`;
-    const [polite] = [
-      node('polite.mjs')
-        .map((word) => `"${word}"`)
-        .join(' '),
-    ];
+    const polite = `"${node('polite.mjs').join('" "')}"`;
     const lines = [
       `env -u SINGLEPOLL_HOOK ${own} "${process.execPath}" "${PROGRAM}" start -d -- ${polite}`,
       `exec ${polite}`,
