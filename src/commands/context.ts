@@ -63,7 +63,7 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
   const name = namedBot(invocation);
   if (name !== null) return await (await import('./find.ts')).configureNamed(name, request);
   const loaded = await loadConfig(request);
-  // Where nothing but the token is missing, `who` means the only bot that runs, as `status` does: that may have sent the reader to it.
+  // `who` means the only bot that runs where only a token is missing, since `status`, which means that bot, sends its readers to `who`.
   if (!loaded.ok && command === 'who' && (await loadConfig({ ...request, command: 'status' })).ok) {
     const { configureNamed, theOnlyRun } = await import('./find.ts');
     const only = await theOnlyRun();

@@ -65,8 +65,8 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
       [STARTER_VARIABLE]: process.stderr.isTTY ? 'terminal' : 'plain',
       // In a session of its own, without a terminal, a hang-up can only be meant: it restarts the worker.
       [HUP_IGNORED]: '0',
-      // Started from inside a worker it belongs to that one's tree no longer: it is to outlive it. Empty, as the guard of the other takes
-      // what has no such variable for a child that dropped it.
+      // A supervisor that is started from inside a worker leaves that worker's tree, as a detached run outlives what started it. The run
+      // is empty and not absent, since a guard kills what has no such variable: it takes that for a child that dropped it.
       SINGLEPOLL_RUN: '',
       SINGLEPOLL_BOT: undefined,
       SINGLEPOLL_SPAWN: undefined,

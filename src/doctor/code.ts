@@ -197,7 +197,7 @@ export function studyCode(project: Project) {
   // Tests, examples and documentation don't run in production, so their polls don't count.
   const files = project.files.filter(({ path }) => !isKind('aside', path));
   const polls = allPolls.filter(({ file }) => !isKind('aside', file));
-  /** Where updates are taken by webhook, or one is set. */
+  /** These places take updates by webhook, or set one. */
   const webhooks = callsIn('hook', files);
   const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
   /** There is Telegram code, and none of it polls. */

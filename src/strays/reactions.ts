@@ -293,7 +293,7 @@ export function createLedger() {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
       const byChildren = new Set<number>();
-      // Who ran beside one that reacted has not reacted: it may poll another bot, with a token from its environment or a file.
+      // A process that ran beside one that reacted, and did not react itself, may poll another bot: its token can differ unseen.
       const isLaterRun = (owner: Identity, { processes }: Account) =>
         [...processes.values()].every(
           (it) => nameOf(it) === nameOf(owner) || (!isAlive(it) && Number(owner.startId) >= it.pokedAtTicks),

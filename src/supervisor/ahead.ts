@@ -125,7 +125,7 @@ export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
 
   /** A child of the last worker without a trace of this run is no stray to a sweep. */
   function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
-    // What was left may be gone only now, and with it the claim to the number of its group.
+    // The sweep may have ended what was left, and then the number of its group can become a stranger's.
     tree.checkLeft();
     return blocked || tree.offspring.list().length === 0 ? blocked : stopRest();
   }

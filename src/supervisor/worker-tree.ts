@@ -51,7 +51,7 @@ export function createWorkerTree(
     if (leader !== null) lastLeader = leader;
     else if (left.length === 0) lastLeader = null;
     const noted = new Map(offspring.list().map((it) => [it.pid, it.startId]));
-    // What has moved away may be a supervisor that is to live on: its command line shows that.
+    // A process that has moved away is signalled once its command line is read, since it may be a supervisor that is to live on.
     const isNoted = (proc: Proc) =>
       noted.get(proc.pid) === proc.startId && (isRead || proc.argv.length > 0) && maySignal(proc, around);
     const roots = [...snapshot.procs.values()].filter(
