@@ -5,7 +5,6 @@
 import type { Ending } from '../../src/supervisor/table.ts';
 import type { Clock } from './clock.ts';
 import type { Body, Ended, Life, Machine } from './machine.ts';
-import { createRestarts } from './restarts.ts';
 import type { Sim, Timing } from './sim.ts';
 import type { Story } from './story.ts';
 import {
@@ -16,6 +15,7 @@ import {
   isProven,
   mayStay,
   namesGuilty,
+  openBook,
   wrongExit,
 } from './truth.ts';
 
@@ -113,43 +113,7 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
   return {
     began(sim: Sim) {
       live = sim;
-      books.set(sim, {
-        stopped: new Map(),
-        remains: new Set(),
-        seen: new Set(),
-        shown: new Set(),
-        guilty: new Map(),
-        pokes: new Map(),
-        inspected: new Set(),
-        named: new Set(),
-        owed: new Map(),
-        leaderPid: 0,
-        spawnMs: 0,
-        reactedMs: Number.NEGATIVE_INFINITY,
-        askedMs: Number.NEGATIVE_INFINITY,
-        convictedMs: Number.NEGATIVE_INFINITY,
-        stoppedMs: Number.NEGATIVE_INFINITY,
-        polledMs: null,
-        blinded: false,
-        lastStop: new Set(),
-        isFirst: true,
-        sweepsFirst: true,
-        stoppedOwn: false,
-        stops: 0,
-        stopNumber: 0,
-        stoppedIn: new Map(),
-        restarts: createRestarts(timing.policy),
-        endings: [],
-        lookMs: Number.NEGATIVE_INFINITY,
-        sweepBeganMs: 0,
-        sweptMs: 0,
-        spawns: 0,
-        stopAskedMs: null,
-        leased: false,
-        killByMs: null,
-        secondAskMs: null,
-        exitMs: null,
-      });
+      books.set(sim, openBook(timing.policy));
     },
     /** Details of these processes (their start ids) are known to it from now on. */
     inspected(sim: Sim, startIds: ReadonlySet<string>) {

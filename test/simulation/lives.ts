@@ -3,7 +3,7 @@
  * Everything here is the truth, written down at birth; what the program under test may see of it is machine.ts's part.
  */
 import type { Clock } from './clock.ts';
-import { type Body, type Life, type Machine, type Polls, PROJECT } from './machine.ts';
+import { type Birth, type Body, type Life, type Machine, type Polls, PROJECT } from './machine.ts';
 import type { Random } from './random.ts';
 
 export interface Surround {
@@ -16,26 +16,10 @@ export interface Surround {
   readonly shellPid: number;
 }
 
-/** One stray program; it may live several times. */
-export interface StrayProgram {
-  readonly name: string;
-  readonly proof: 'always' | 'now and then' | 'declared' | 'hidden';
-  readonly shape: 'alone' | 'two' | 'master' | 'npm';
-  readonly from: 'shell' | 'daemon' | 'runner' | 'manager' | 'cron';
-  readonly stubborn: boolean;
-  readonly unkillable: boolean;
-  readonly denied: boolean;
-  /** It ends at its n-th 409. */
-  readonly conflictsMax: number | null;
-  readonly forksOnTerm: boolean;
-  /** How often `runner`, `manager` and `cron` start it again, and after how long. */
-  readonly returns: number;
-  readonly returnMs: number;
-  /** The process that starts it, for `runner`. */
-  runnerPid: number | null;
-}
+type StrayProgram = ReturnType<typeof randomProgram>;
 
-export function randomProgram(number: number, { random }: Surround): StrayProgram {
+/** One stray program; it may live several times. */
+export function randomProgram(number: number, { random }: Surround) {
   const rare = (probability: number) => random.chance(probability);
   const from = random.pick(['shell', 'shell', 'daemon', 'daemon', 'runner', 'manager', 'cron'] as const);
   return {
@@ -46,11 +30,14 @@ export function randomProgram(number: number, { random }: Surround): StrayProgra
     stubborn: rare(0.25),
     unkillable: rare(0.04),
     denied: rare(0.04),
+    /** It ends at its n-th 409. */
     conflictsMax: random.pick([null, null, null, 1, 2]),
     forksOnTerm: rare(0.1),
+    /** How often `runner`, `manager` and `cron` start it again, and after how long. */
     returns: from === 'cron' ? random.int(1, 5) : from === 'runner' || from === 'manager' ? 1_000 : 0,
     returnMs: random.pick([0, 20, 300, 2_000, 9_000]),
-    runnerPid: null,
+    /** The process that starts it, for `runner`. */
+    runnerPid: null as number | null,
   };
 }
 
@@ -149,51 +136,36 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
 
 /** Those that must never get a signal, each near to being a stray. */
 export function startInnocents({ machine, random, shellPid }: Surround): void {
-  const all: (() => void)[] = [
-    () => innocent('sleeper', ['/usr/bin/python3', '/srv/old/report.py'], { env: { holdsToken: true } }),
-    () =>
-      innocent('editor', ['vim', `${PROJECT}/old_bot1.py`], {
-        ppid: shellPid,
-        env: { holdsToken: true },
-        cwd: PROJECT,
-        // It can run a request as well.
-        polls: { everyMs: 500, onMs: 400, phaseMs: 0 },
-      }),
-    () => innocent('reader', ['tail', '-f', `${PROJECT}/old_bot1.py.log`], { ppid: shellPid, cwd: PROJECT }),
-    () => innocent('out of scope', ['/usr/bin/python3', '/srv/other/old_bot7.py'], { cwd: '/srv/other' }),
-    () =>
-      innocent('other bot', ['/usr/bin/python3', '/srv/other/bot.py'], {
-        otherBots: ['999'],
-        polls: { everyMs: 10, onMs: 10, phaseMs: 0 },
-      }),
-    () =>
-      innocent('other worker', ['node', '/srv/other/worker.js'], {
-        otherBots: ['999'],
-        env: { bot: '999', run: 'elsewhere', spawn: '1' },
-        polls: { everyMs: 10, onMs: 10, phaseMs: 0 },
-      }),
-    () =>
-      innocent('our token, other worker', ['node', '/srv/other/both.js'], {
-        env: { holdsToken: true, bot: '999', run: 'elsewhere', spawn: '2' },
-        polls: { everyMs: 10, onMs: 10, phaseMs: 0 },
-      }),
-    () =>
-      innocent('sender', ['/usr/bin/python3', '/srv/shop/orders.py'], {
-        env: { holdsToken: true },
-        polls: { everyMs: 700, onMs: 600, phaseMs: 0 },
-      }),
-    () => innocent('proxy', ['squid', '-N'], { reacts: true, polls: { everyMs: 10, onMs: 10, phaseMs: 0 } }),
-    () => innocent('cron job', ['/bin/sleep', '300'], { env: { holdsToken: true } }),
+  const holder = { env: { holdsToken: true } };
+  const typed = { ppid: shellPid, cwd: PROJECT };
+  const polls = { everyMs: 10, onMs: 10, phaseMs: 0 };
+  const now = (everyMs: number, onMs: number) => ({ polls: { everyMs, onMs, phaseMs: 0 } });
+  const another = { bot: '999', run: 'elsewhere' };
+  const all: readonly (readonly [program: string, command: string, birth: Partial<Birth>])[] = [
+    ['sleeper', '/usr/bin/python3 /srv/old/report.py', holder],
+    // It can run a request as well.
+    ['editor', `vim ${PROJECT}/old_bot1.py`, { ...holder, ...typed, ...now(500, 400) }],
+    ['reader', `tail -f ${PROJECT}/old_bot1.py.log`, typed],
+    ['out of scope', '/usr/bin/python3 /srv/other/old_bot7.py', { cwd: '/srv/other' }],
+    ['other bot', '/usr/bin/python3 /srv/other/bot.py', { otherBots: ['999'], polls }],
+    [
+      'other worker',
+      'node /srv/other/worker.js',
+      { otherBots: ['999'], env: { ...another, spawn: '1' }, polls },
+    ],
+    [
+      'our token, other worker',
+      'node /srv/other/both.js',
+      { env: { ...another, holdsToken: true, spawn: '2' }, polls },
+    ],
+    ['sender', '/usr/bin/python3 /srv/shop/orders.py', { ...holder, ...now(700, 600) }],
+    ['proxy', 'squid -N', { reacts: true, polls }],
+    ['cron job', '/bin/sleep 300', holder],
   ];
-  for (const start of all) if (random.chance(0.35)) start();
-
-  function innocent(
-    program: string,
-    argv: readonly string[],
-    birth: Partial<Parameters<Machine['start']>[0]>,
-  ): void {
+  for (const [program, command, birth] of all) {
+    if (!random.chance(0.35)) continue;
     const life = machine.newLife({ kind: 'innocent', program });
-    machine.start({ life, ppid: 1, argv, own: 'session', ...birth });
+    machine.start({ life, ppid: 1, argv: command.split(' '), own: 'session', ...birth });
   }
 }
 

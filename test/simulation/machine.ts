@@ -39,61 +39,47 @@ export interface Ended {
   readonly signal: string | null;
 }
 
-export interface Body {
-  readonly pid: number;
+export interface Birth {
+  readonly life: Life;
   ppid: number;
+  readonly argv: readonly string[];
+  readonly comm?: string;
+  readonly cwd?: string;
+  readonly uid?: number;
+  readonly env?: Partial<ProcEnv>;
+  readonly otherBots?: readonly string[];
+  /** Polls our bot, however its token is hidden, whenever it is connected. */
+  readonly reacts?: boolean;
+  /** Group and session; default: those of the parent. */
+  readonly own?: 'session' | 'group';
+  /** From SIGTERM to its end; null: it is ignored. */
+  readonly termMs?: number | null;
+  /** From SIGKILL to its end; null: it sits in the kernel until the trouble ends. */
+  killMs?: number | null;
+  /** When it is connected to the API root. */
+  readonly polls?: Polls | null;
+  /** Belongs to a user whom we may not signal. */
+  readonly denied?: boolean;
+  readonly reapedByUs?: boolean;
+  readonly pid?: number;
+}
+
+export interface Body extends Required<Omit<Birth, 'own' | 'env'>> {
   readonly pgid: number;
   readonly sid: number;
-  readonly uid: number;
   readonly startId: string;
-  state: 'S' | 'Z' | 'T';
-  readonly comm: string;
-  readonly argv: readonly string[];
-  readonly cwd: string;
   readonly env: ProcEnv;
-  readonly otherBots: readonly string[];
-  /** Polls our bot, however its token is hidden, whenever it is connected. */
-  readonly reacts: boolean;
-  readonly life: Life;
-  /** From SIGTERM to its end; null: it is ignored. */
-  termMs: number | null;
-  /** From SIGKILL to its end; null: it sits in the kernel until the trouble ends. */
-  killMs: number | null;
-  /** When it is connected to the API root. */
-  readonly polls: Polls | null;
-  /** Belongs to a user whom we may not signal. */
-  readonly denied: boolean;
+  state: 'S' | 'Z' | 'T';
   /** Starts something more when it is asked to end. */
   onTerm?: () => void;
   /** It ended; a leader of ours then stays as a zombie until it is reaped. */
   onEnd?: (ended: Ended) => void;
-  readonly reapedByUs: boolean;
   /** Started by a process that was asked to end: nothing but its own acts shows what it belongs to. */
   orphan: boolean;
   leaving: boolean;
   killed: boolean;
   /** As it was last shown. */
   shown: Proc | null;
-}
-
-export interface Birth {
-  readonly life: Life;
-  readonly ppid: number;
-  readonly argv: readonly string[];
-  readonly comm?: string;
-  readonly cwd?: string;
-  readonly uid?: number;
-  readonly env?: Partial<ProcEnv>;
-  readonly reacts?: boolean;
-  readonly otherBots?: readonly string[];
-  /** Group and session; default: those of the parent. */
-  readonly own?: 'session' | 'group';
-  readonly termMs?: number | null;
-  readonly killMs?: number | null;
-  readonly polls?: Polls | null;
-  readonly denied?: boolean;
-  readonly reapedByUs?: boolean;
-  readonly pid?: number;
 }
 
 export const PROJECT = '/srv/bot';
@@ -147,29 +133,15 @@ export function createMachine(clock: Clock, random: Random) {
       const pid = birth.pid ?? ++lastPid;
       const parent = bodies.get(birth.ppid);
       const body: Body = {
+        ...{ comm: birth.argv[0]!.slice(-15), cwd: '/', uid: 1000, otherBots: [], polls: null },
+        ...{ reacts: birth.life.kind !== 'innocent', termMs: 1, killMs: 0, denied: false, reapedByUs: false },
+        ...birth,
         pid,
-        ppid: birth.ppid,
         pgid: birth.own ? pid : (parent?.pgid ?? pid),
         sid: birth.own === 'session' ? pid : (parent?.sid ?? pid),
-        uid: birth.uid ?? 1000,
         startId: String(++starts),
-        state: 'S',
-        comm: birth.comm ?? birth.argv[0]!.slice(-15),
-        argv: birth.argv,
-        cwd: birth.cwd ?? '/',
         env: { ...BARE, ...birth.env },
-        otherBots: birth.otherBots ?? [],
-        reacts: birth.reacts ?? birth.life.kind !== 'innocent',
-        life: birth.life,
-        termMs: birth.termMs === undefined ? 1 : birth.termMs,
-        killMs: birth.killMs === undefined ? 0 : birth.killMs,
-        polls: birth.polls ?? null,
-        denied: birth.denied ?? false,
-        reapedByUs: birth.reapedByUs ?? false,
-        orphan: false,
-        leaving: false,
-        killed: false,
-        shown: null,
+        ...{ state: 'S', orphan: false, leaving: false, killed: false, shown: null },
       };
       bodies.set(pid, body);
       everybody.push(body);

@@ -6,8 +6,6 @@ import { constants } from 'node:os';
 import type { Policy } from '../../src/supervisor/table.ts';
 import type { Ended } from './machine.ts';
 
-export type Restarts = ReturnType<typeof createRestarts>;
-
 export function createRestarts(policy: Policy) {
   const exitsAtMs: number[] = [];
   let spawnMs: number | null = null;

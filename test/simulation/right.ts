@@ -2,9 +2,7 @@
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
-export type SimRight = ReturnType<typeof createSimRight>;
-
-export interface SimRightOptions {
+interface SimRightOptions {
   readonly clock: Clock;
   readonly random: Random;
   /** No trouble any more: it is won soon. */

@@ -7,32 +7,21 @@ export interface Outcome {
   /** What happened, oldest first, with virtual times. */
   readonly log: readonly string[];
   readonly counts: { readonly [name: string]: number };
-  readonly virtualMs: number;
 }
 
-export interface Story {
-  readonly violations: string[];
-  readonly log: string[];
-  readonly counts: { [name: string]: number };
-  say(text: string): void;
-  count(name: string, by?: number): void;
-  fail(text: string): void;
-  outcome(seed: number): Outcome;
-}
+export type Story = ReturnType<typeof createStory>;
 
-export function createStory(nowMs: () => number): Story {
+export function createStory(nowMs: () => number) {
   const violations: string[] = [];
   const log: string[] = [];
   const counts: { [name: string]: number } = {};
   return {
     violations,
-    log,
-    counts,
-    say: (text) => void log.push(`${String(Math.round(nowMs())).padStart(7)} ${text}`),
-    count(name, by = 1) {
-      counts[name] = (counts[name] ?? 0) + by;
+    say: (text: string) => void log.push(`${String(Math.round(nowMs())).padStart(7)} ${text}`),
+    count(name: string) {
+      counts[name] = (counts[name] ?? 0) + 1;
     },
-    fail: (text) => void violations.push(`${Math.round(nowMs())} ms: ${text}`),
-    outcome: (seed) => ({ seed, violations, log, counts, virtualMs: nowMs() }),
+    fail: (text: string) => void violations.push(`${Math.round(nowMs())} ms: ${text}`),
+    outcome: (seed: number): Outcome => ({ seed, violations, log, counts }),
   };
 }

@@ -1,65 +1,69 @@
 /** What is true about the simulated machine, whatever the program under test may have seen of it. */
-import type { Ending } from '../../src/supervisor/table.ts';
+import type { Ending, Policy } from '../../src/supervisor/table.ts';
 import type { Body, Life, Machine } from './machine.ts';
-import type { Restarts } from './restarts.ts';
+import { createRestarts } from './restarts.ts';
 import type { Timing } from './sim.ts';
 
+const NEVER_MS = Number.NEGATIVE_INFINITY;
+
+export type Book = ReturnType<typeof openBook>;
+
 /** What the judge keeps about one supervisor's dealings with strays, and about its end. */
-export interface Book {
+export const openBook = (policy: Policy) => ({
   /** Lives that it has stopped, and when. */
-  readonly stopped: Map<Life, number>;
+  stopped: new Map<Life, number>(),
   /** Of these, only what they had left behind was stopped: who started them could not be seen any more. */
-  readonly remains: Set<Life>;
+  remains: new Set<Life>(),
   /** Lives that a look of this supervisor showed as stoppable. */
-  readonly seen: Set<Life>;
+  seen: new Set<Life>(),
   /** Processes that were shown as stoppable, or that a look could have proven. */
-  readonly shown: Set<Body>;
+  shown: new Set<Body>(),
   /** Lives that may be stopped: since when there is proof. */
-  readonly guilty: Map<Life, number>;
+  guilty: new Map<Life, number>(),
   /** To which of our polls a process reacted as one that polls. */
-  readonly pokes: Map<Body, Set<number>>;
+  pokes: new Map<Body, Set<number>>(),
   /** Start ids of the processes whose details it knows. */
-  readonly inspected: Set<string>;
+  inspected: new Set<string>(),
   /** Lives that it said it can't stop. */
-  readonly named: Set<Life>;
+  named: new Set<Life>(),
   /** Processes that have to be gone soon, or named: since when. */
-  readonly owed: Map<Body, number>;
-  readonly restarts: Restarts;
+  owed: new Map<Body, number>(),
+  restarts: createRestarts(policy),
   /** Reasons to end that came from outside. */
-  readonly endings: Ending[];
-  lookMs: number;
+  endings: [] as Ending[],
+  lookMs: NEVER_MS,
   /** The leader of the last worker. */
-  leaderPid: number;
-  spawnMs: number;
-  reactedMs: number;
-  askedMs: number;
-  convictedMs: number;
-  stoppedMs: number;
+  leaderPid: 0,
+  spawnMs: 0,
+  reactedMs: NEVER_MS,
+  askedMs: NEVER_MS,
+  convictedMs: NEVER_MS,
+  stoppedMs: NEVER_MS,
   /** When a worker of this run polled for the first time. */
-  polledMs: number | null;
-  blinded: boolean;
+  polledMs: null as number | null,
+  blinded: false,
   /** Start ids of the strays that it stopped last. */
-  lastStop: ReadonlySet<string>;
+  lastStop: new Set() as ReadonlySet<string>,
   /** The next worker is the first, since the start or in a term. */
-  isFirst: boolean;
-  sweepsFirst: boolean;
+  isFirst: true,
+  sweepsFirst: true,
   /** The sweep that is under way has met leftovers of ours. */
-  stoppedOwn: boolean;
-  stops: number;
+  stoppedOwn: false,
+  stops: 0,
   /** Number of the last stop, and in which one each life was met last. */
-  stopNumber: number;
-  readonly stoppedIn: Map<Life, number>;
-  sweepBeganMs: number;
-  sweptMs: number;
-  spawns: number;
-  stopAskedMs: number | null;
+  stopNumber: 0,
+  stoppedIn: new Map<Life, number>(),
+  sweepBeganMs: 0,
+  sweptMs: 0,
+  spawns: 0,
+  stopAskedMs: null as number | null,
   /** In a term of ours, as far as the lease goes. */
-  leased: boolean;
+  leased: false,
   /** The term is lost: everything of the worker has to be gone soon after. */
-  killByMs: number | null;
-  secondAskMs: number | null;
-  exitMs: number | null;
-}
+  killByMs: null as number | null,
+  secondAskMs: null as number | null,
+  exitMs: null as number | null,
+});
 
 /** From a look to the first signal because of it. */
 const LOOK_TO_STOP_MS = 200;

@@ -9,7 +9,7 @@ import { createClock, runWorld } from './clock.ts';
 import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';
 import { BOT_ID, type Body, createMachine, PROJECT } from './machine.ts';
 import { createRandom, type Random } from './random.ts';
-import type { Sim, SupervisorWorld, Timing, WorkerPlan } from './sim.ts';
+import type { Sim, SupervisorWorld, Timing } from './sim.ts';
 import { createStory, type Outcome } from './story.ts';
 import { startSimSupervisor } from './supervisor.ts';
 
@@ -53,7 +53,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const around: Surround = { clock, random, machine, healed, shellPid };
 
   const world: SupervisorWorld = {
-    ...{ clock, random, leaseRandom, machine, check, shellPid, timing, healed },
+    ...{ ...around, leaseRandom, check, timing },
     nextRun: () => ++runs,
     planWorker: () => planWorker(around, failChance, apiRandom),
     firstWebhook,
@@ -237,11 +237,11 @@ export async function runSeed(seed: number): Promise<Outcome> {
 }
 
 /** How the next worker will behave: at random in times of trouble, well afterwards. */
-function planWorker(
+export function planWorker(
   { random, machine, clock, healed }: Surround,
   failChance: number,
   apiRandom: Random,
-): WorkerPlan {
+) {
   const calm = healed();
   const lives = calm ? null : random.pick([null, null, 0, 30, 400, 3_000, 9_000]);
   const ended = random.pick([
@@ -254,17 +254,24 @@ function planWorker(
   const children = calm ? 0 : random.pick([0, 0, 1, 2]);
   const fails = !calm && random.chance(failChance);
   return {
+    /** 126 or 127: it can't be started. */
     failsWith: fails ? random.pick([126, 127]) : null,
+    /** From its start to its end by itself; null: it stays. */
     livesMs: lives === null ? null : Math.max(1, Math.round(lives * (0.5 + random.next()))),
     ended,
     conflict: !calm && random.chance(0.25),
+    /** It ends while the Bot API is in doubt: so long it is out of reach; 0: it is not. Null: nobody doubts it. */
     outMs: !calm && apiRandom.chance(0.2) ? apiRandom.pick([0, 0, 30, 2_000, 9_000]) : null,
+    /** From its start to its first poll; null: its polls can't be seen. */
     pollsAfterMs: random.pick([null, 100, 2_000]),
+    /** From its end to the moment in which the supervisor hears of it. */
     heardMs: random.pick([0, 0, 2, 50, fails ? 2_000 : 50]),
+    /** How long its last words are waited for when it has ended by itself. */
     wordsMs: random.pick([0, 0, 3, 200]),
     termMs: stubborn ? null : random.pick([0, 5, 90]),
     killMs: !calm && random.chance(0.01) ? null : random.pick([0, 0, 3]),
-    furnish(leader) {
+    /** How it and its children take signals, what else it starts. */
+    furnish(leader: Body) {
       for (let i = 0; i < children; i++) {
         const [delayMs, own, orphan, dies] = [
           random.pick([0, 0, 50, 1_000]),
