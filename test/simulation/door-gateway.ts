@@ -24,7 +24,7 @@ import type { Story } from './story.ts';
 /** What lies between the gateway and the Bot API at the moment. */
 export type Weather = 'fine' | 'slow' | 'bad-gateway' | 'reset' | 'hang' | 'flood' | 'refused';
 
-export interface GatewayWorld {
+interface GatewayWorld {
   readonly clock: Clock;
   readonly random: Random;
   readonly telegram: Telegram;
@@ -74,7 +74,7 @@ export function createSimGateway(world: GatewayWorld) {
   const { send } = loop;
   let ledger = emptyLedger;
 
-  /** As in src/gateway/theft-watch.ts. */
+  /** As in src/gateway/polls.ts. */
   function note(event: Untimed<LedgerEvent>): void {
     const [next, taken] = stepLedger(ledger, { ...event, atMs: clock.now() } as LedgerEvent);
     ledger = next;
@@ -172,7 +172,6 @@ export function createSimGateway(world: GatewayWorld) {
         if (result.kind === 'updates') watch.accepted(true);
         else if (result.kind === 'conflict') watch.conflict(livedMs);
         else if (result.kind === 'webhook') watch.webhook();
-        else if (result.kind === 'flood') watch.flood(result.retryAfterMs);
         else if (result.kind === 'outage' && !aborted) watch.outage();
         answers.set(attempt, result.kind === 'verdict' ? 'error' : { ids });
         send({ kind: 'ended', attempt, result, random: random.next() });
@@ -180,14 +179,8 @@ export function createSimGateway(world: GatewayWorld) {
       });
     }
 
-    function receive(answer: (reply: Reply) => void): void {
-      telegram.receive({
-        from: `poll ${poll.id}`,
-        offset: ask.offset,
-        timeoutMs: timeoutMs,
-        answer,
-      });
-    }
+    const receive = (answer: (reply: Reply) => void) =>
+      telegram.receive({ from: `poll ${poll.id}`, offset: ask.offset, timeoutMs, answer });
 
     flights.set(attempt, {
       begunMs,

@@ -14,45 +14,32 @@ import {
   quietAtMs,
   type Rivalry,
   type RivalryPolicy,
-  type RivalrySaying,
   type RivalryStep,
   undisturbed,
 } from '../../src/gateway/rivals.ts';
 import type { Clock } from './clock.ts';
+import type { WatchJudge } from './door-watch-judge.ts';
 
 export type DoorWatch = ReturnType<typeof createWatch>;
 
-export interface WatchWorld {
+interface WatchWorld {
   readonly clock: Clock;
   readonly policy: RivalryPolicy;
   readonly deafAfterMs: number;
+  readonly judge: WatchJudge;
   /** The supervisor runs: its timers fire. */
   readonly awake: () => boolean;
   /** How long the present flight has been open; 0 where there is none. */
   readonly flightOpenMs: () => number;
-  onSaying(saying: RivalrySaying): void;
   onDeaf(): void;
-  onKick(): void;
-  /** The Bot API has answered; or has not. */
-  onReached(yes: boolean): void;
-  onCompleted(): void;
+  log(text: string): void;
 }
 
 /** The server holds back a 409 for 3 s at most. */
 const HELD_BACK_MS = 4_000;
 
-export function createWatch({
-  clock,
-  policy,
-  deafAfterMs,
-  awake,
-  flightOpenMs,
-  onSaying,
-  onDeaf,
-  onKick,
-  onReached,
-  onCompleted,
-}: WatchWorld) {
+export function createWatch(world: WatchWorld) {
+  const { clock, policy, deafAfterMs, judge, awake, flightOpenMs, onDeaf, log } = world;
   let rivalry: Rivalry = atPeace;
   let pollSilence: PollSilence = noSilence;
   let cancelQuiet = () => {};
@@ -60,7 +47,10 @@ export function createWatch({
 
   function follow([next, sayings]: RivalryStep): void {
     rivalry = next;
-    for (const saying of sayings) onSaying(saying);
+    for (const saying of sayings) {
+      log(JSON.stringify(saying));
+      judge.said(saying);
+    }
     cancelQuiet();
     const dueMs = quietAtMs(rivalry);
     // One that is overdue waits until a poll has gone undisturbed.
@@ -81,11 +71,14 @@ export function createWatch({
     const dueMs = deafAtMs(pollSilence, deafAfterMs);
     if (event.kind !== 'due' || dueMs === null || dueMs > nowMs) return;
     note({ kind: 'completed' });
+    log('deaf: the worker is replaced');
+    judge.deaf();
     onDeaf();
   }
 
   function reached(yes: boolean): void {
-    onReached(yes);
+    if (yes) judge.answered();
+    else judge.failed();
     note({ kind: 'api', down: !yes });
   }
 
@@ -100,13 +93,10 @@ export function createWatch({
     get rivalry() {
       return rivalry;
     },
-    get pollSilence() {
-      return pollSilence;
-    },
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     completed() {
-      onCompleted();
+      judge.completed();
       note({ kind: 'completed' });
     },
     /** `answered`: not only waiting, which an API that hangs does as well. */
@@ -116,12 +106,11 @@ export function createWatch({
       if (answered) reached(true);
     },
     conflict(livedMs: number) {
-      onKick();
+      judge.kicked();
       reached(true);
       follow(kicked(rivalry, clock.now(), livedMs, policy));
     },
     webhook: () => reached(true),
-    flood: (_retryAfterMs: number) => {},
     outage() {
       rivalry = interrupted(rivalry);
       reached(false);

@@ -5,23 +5,7 @@
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
-export interface Habits {
-  readonly timeoutS: number;
-  /** `own`: one kept-alive connection for each loop; `fresh`: a new one for each poll; `pool`: the process's, any idle one. */
-  readonly connections: 'own' | 'fresh' | 'pool';
-  /** From a poll to the moment in which the client gives it up; null: never. */
-  readonly patienceMs: number | null;
-  /** Gives up without closing the connection. */
-  readonly abandons: boolean;
-  /** Between an empty answer and the next poll. */
-  readonly pauseMs: number;
-  /** To handle one batch of updates. */
-  readonly handlerMs: number;
-  /** After an error, or a time-out of its own. */
-  readonly errorWaitMs: number;
-  /** Asked to end: confirms what it has handled with one more poll, as grammY, Telegraf and python-telegram-bot do. */
-  readonly confirms: boolean;
-}
+export type Habits = ReturnType<typeof randomHabits>;
 
 /** What the door's process gives back: updates (maybe none), or an error. */
 export type WorkerAnswer = { readonly ids: readonly number[] } | 'error';
@@ -33,26 +17,15 @@ export interface Ask {
   readonly connection: number;
   readonly offset: number;
   readonly timeoutMs: number;
-  /** The last one of a loop that ends. */
-  readonly farewell: boolean;
   /** Into the socket; nobody may read it there any more. */
   reply(answer: WorkerAnswer): void;
 }
 
-/** The network between the worker and the gateway, with its delays. */
-export interface Wire {
-  ask(ask: Ask): void;
-  closed(connection: number): void;
-}
-
 export interface SimProcess {
   readonly pid: number;
-  /** Which spawn of the worker it belongs to. */
-  readonly spawn: number;
   readonly habits: readonly Habits[];
   readonly alive: boolean;
   readonly stopped: boolean;
-  /** The last time it had anything to do with polling. */
   pause(stopped: boolean): void;
   /** SIGKILL. */
   die(): void;
@@ -63,7 +36,9 @@ export interface SimProcess {
 export interface WorkerWorld {
   readonly clock: Clock;
   readonly random: Random;
-  readonly wire: Wire;
+  /** The network between the worker and the gateway, with its delays. */
+  ask(ask: Ask): void;
+  closed(connection: number): void;
   nextPoll(): number;
   nextConnection(): number;
   /** Of a loop that begins. */
@@ -75,27 +50,28 @@ export function randomHabits(random: Random, traits: { readonly slow: boolean; r
   const timeoutS = random.pick([0, 10, 10, 20, 30, 30, 50, 60]);
   const impatient = random.chance(0.15);
   const patienceS = impatient ? random.int(1, 15) : timeoutS + random.pick([2, 5, 15]);
-  const habits: Habits = {
+  return {
     timeoutS,
+    /** `own`: one kept-alive connection for each loop; `fresh`: a new one for each poll; `pool`: the process's, any idle one. */
     connections: random.pick(['own', 'own', 'fresh', 'pool'] as const),
+    /** From a poll to the moment in which the client gives it up; null: never. */
     patienceMs: random.chance(0.7) || impatient ? patienceS * 1_000 : null,
+    /** Gives up without closing the connection. */
     abandons: traits.abandons && random.chance(0.5),
+    /** Between an empty answer and the next poll. */
     pauseMs: timeoutS === 0 ? random.pick([100, 300, 1_000, 5_000]) : random.pick([0, 1, 5, 300]),
+    /** To handle one batch of updates. */
     handlerMs: random.pick([0, 1, 50, 500, traits.slow ? random.int(2_000, 45_000) : 2_000]),
+    /** After an error, or a time-out of its own. */
     errorWaitMs: random.pick([0, 300, 1_000, 3_000]),
+    /** Asked to end: confirms what it has handled with one more poll, as grammY, Telegraf and python-telegram-bot do. */
     confirms: random.chance(0.5),
   };
-  return habits;
 }
 
 /** Every poll of a process begins here. */
-export function startProcess(
-  world: WorkerWorld,
-  pid: number,
-  spawn: number,
-  habits: readonly Habits[],
-): SimProcess {
-  const { clock, random, wire } = world;
+export function startProcess(world: WorkerWorld, pid: number, habits: readonly Habits[]): SimProcess {
+  const { clock, random } = world;
   let alive = true;
   let stopped = false;
   let ending = false;
@@ -119,7 +95,7 @@ export function startProcess(
   }
 
   function close(connection: number): void {
-    if (connections.delete(connection)) wire.closed(connection);
+    if (connections.delete(connection)) world.closed(connection);
   }
 
   function startLoop(loop: number, it: Habits): () => void {
@@ -144,14 +120,13 @@ export function startProcess(
       const id = world.nextPoll();
       connections.set(connection, true);
       current = id;
-      wire.ask({
+      world.ask({
         id,
         process,
         loop,
         connection,
         offset,
         timeoutMs: Math.min(50, timeoutS) * 1_000,
-        farewell,
         reply: (answer) => act(() => answered(id, connection, answer)),
       });
       const { patienceMs } = it;
@@ -195,7 +170,6 @@ export function startProcess(
 
   const process: SimProcess = {
     pid,
-    spawn,
     habits,
     get alive() {
       return alive;

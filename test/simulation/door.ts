@@ -4,7 +4,7 @@
  * `npm run simulate -- door`, `npm run simulate -- door --seed 17`.
  */
 import { DOOR_POLICY, type DoorPolicy } from '../../src/gateway/door.ts';
-import type { RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
+import type { RivalryPolicy } from '../../src/gateway/rivals.ts';
 import { createClock, planner, runWorld } from './clock.ts';
 import { createSimGateway, type Weather } from './door-gateway.ts';
 import { createDoorJudge } from './door-judge.ts';
@@ -19,20 +19,7 @@ import { createRandom, type Random } from './random.ts';
 import { createStory, type Outcome } from './story.ts';
 
 /** Which troubles a world knows. */
-interface Traits {
-  readonly kills: boolean;
-  readonly stops: boolean;
-  readonly restarts: boolean;
-  readonly sleeps: boolean;
-  readonly weather: boolean;
-  readonly rivals: boolean;
-  readonly webhooks: boolean;
-  readonly slow: boolean;
-  readonly abandons: boolean;
-  readonly ends: boolean;
-}
-
-function randomTraits(random: Random): Traits {
+function randomTraits(random: Random) {
   const quiet = random.chance(0.25);
   const may = (probability: number) => !quiet && random.chance(probability);
   return {
@@ -107,29 +94,19 @@ export async function runSeed(seed: number): Promise<Outcome> {
   );
   const thieves = createThieves(seed, { clock, telegram, thefts, log: say });
   const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id) && !forgotten.has(id);
+  const watched = { clock, policy: rivalryPolicy, deafAfterMs };
   const watchJudge = createWatchJudge({
-    ...{ story, clock, deafAfterMs },
-    policy: rivalryPolicy,
+    ...{ ...watched, story },
     workerLives: () => processes.some(({ alive }) => alive),
   });
   const watch = createWatch({
-    ...{ clock, deafAfterMs },
-    policy: rivalryPolicy,
+    ...{ ...watched, judge: watchJudge, log: say },
     awake: () => !gateway.asleep,
     flightOpenMs: () => gateway.flightOpenMs,
-    onSaying(saying: RivalrySaying) {
-      say(JSON.stringify(saying));
-      watchJudge.said(saying);
-    },
     onDeaf() {
-      say('deaf: the worker is replaced');
-      watchJudge.deaf();
       orderly = false;
       if (!ending) respawn();
     },
-    onKick: watchJudge.kicked,
-    onReached: (yes) => (yes ? watchJudge.answered() : watchJudge.failed()),
-    onCompleted: watchJudge.completed,
   });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
@@ -141,16 +118,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
 
   const workerWorld: WorkerWorld = {
     ...{ clock, random },
-    wire: {
-      ask: (ask) => {
-        if (!ask.process.alive) return;
-        const { reply } = ask;
-        const there = () => clock.after(random.int(0, 3), () => gateway.ask({ ...ask, reply: back }));
-        const back: typeof reply = (answer) => void clock.after(random.int(0, 3), () => reply(answer));
-        there();
-      },
-      closed: (connection) => void clock.after(random.int(3, 30), () => gateway.closed(connection)),
+    ask(ask) {
+      if (!ask.process.alive) return;
+      const reply: typeof ask.reply = (answer) => void clock.after(random.int(0, 3), () => ask.reply(answer));
+      clock.after(random.int(0, 3), () => gateway.ask({ ...ask, reply }));
     },
+    closed: (connection) => void clock.after(random.int(3, 30), () => gateway.closed(connection)),
     nextPoll: () => ++lastPoll,
     nextConnection: () => ++lastConnection,
     firstOffset: thieves.firstOffset,
@@ -181,7 +154,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     gateway.next();
     watch.spawned();
     say(`worker ${spawn} starts: ${habits.length} processes`);
-    processes = habits.map((loops) => startProcess(workerWorld, ++lastPid, spawn, loops));
+    processes = habits.map((loops) => startProcess(workerWorld, ++lastPid, loops));
   }
 
   function respawn(): void {
@@ -210,7 +183,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     const mine = spawn;
     clock.after(random.int(5, 3_000), () => {
       if (ending || spawn !== mine || !processes.some(({ alive }) => alive)) return;
-      processes[index] = startProcess(workerWorld, ++lastPid, spawn, habits[index]!);
+      processes[index] = startProcess(workerWorld, ++lastPid, habits[index]!);
       say(`pid ${lastPid} comes in its place`);
     });
     // Its leader is dead when all are.
@@ -354,9 +327,6 @@ export async function runSeed(seed: number): Promise<Outcome> {
   if (story.violations.length === 0 && !ending) {
     story.count('lived to the end');
     if (telegram.queue.length > 0) story.fail(`updates ${telegram.queue} are not confirmed in the end`);
-    for (const id of added) {
-      if (isLost(id)) story.fail(`update ${id} is lost`);
-    }
     if (orderly) story.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
   }
   const queue = new Set(telegram.queue);
