@@ -2,22 +2,9 @@
  * The clocks of one simulated machine: a quartz that is a little fast or slow, suspend, a hypervisor that freezes everything, a wall
  * clock that is set. Timers run on the monotonic clock, as libuv's do.
  */
-import type { ClockSources } from '../../src/lease/timing.ts';
 import type { Clock } from './clock.ts';
 
-export interface SimClocks extends ClockSources {
-  /** In `ms` of the monotonic clock. */
-  after(ms: number, act: () => void): () => void;
-  /** The monotonic clock stands still; the boottime clock only when `frozen`. */
-  stand(frozen: boolean): void;
-  goOn(): void;
-  readonly standing: boolean;
-  /** Sets the wall clock `ms` ahead. */
-  setWall(ms: number): void;
-  /** Gives the wall clock the time that it has missed. */
-  syncWall(): void;
-  boottimeMs(): number;
-}
+export type SimClocks = ReturnType<typeof createSimClocks>;
 
 const EPOCH_MS = 1_700_000_000_000;
 const BOOTTIME_STEP_MS = 10;
@@ -28,7 +15,7 @@ interface Timer {
   cancel: () => void;
 }
 
-export function createSimClocks(clock: Clock, rate: number, skewMs: number, offsetMs: number): SimClocks {
+export function createSimClocks(clock: Clock, rate: number, skewMs: number, offsetMs: number) {
   /** Real time that the clock has not seen. */
   let suspendedMs = 0;
   let frozenMs = 0;
@@ -57,7 +44,8 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
     monotonicMs,
     boottimeMs,
     unixMs: () => Math.floor(EPOCH_MS + clock.now() + wallMs - missedMs - standingMs(true)),
-    after(ms, act) {
+    /** In `ms` of the monotonic clock. */
+    after(ms: number, act: () => void): () => void {
       const timer: Timer = { dueMs: monotonicMs() + Math.max(0, ms), act, cancel: () => {} };
       timers.add(timer);
       arm(timer);
@@ -66,7 +54,8 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
         timers.delete(timer);
       };
     },
-    stand(frozen) {
+    /** The monotonic clock stands still; the boottime clock only when `frozen`. */
+    stand(frozen: boolean) {
       if (since !== null) return;
       for (const timer of timers) timer.cancel();
       since = { atMs: clock.now(), frozen };
@@ -84,9 +73,11 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
     get standing() {
       return since !== null;
     },
-    setWall(ms) {
+    /** Sets the wall clock `ms` ahead. */
+    setWall(ms: number) {
       wallMs += ms;
     },
+    /** Gives the wall clock the time that it has missed. */
     syncWall() {
       missedMs = 0;
     },

@@ -28,14 +28,12 @@ import type { Story } from './story.ts';
 /** Between a machine and the engine. */
 export type Link = 'fine' | 'slow' | 'cut' | 'requests lost' | 'answers lost' | 'refused' | 'odd';
 
-export interface MachineWorld {
+interface MachineWorld {
   readonly clock: Clock;
   readonly random: Random;
   readonly store: SimStore;
   readonly story: Story;
   readonly judge: KeeperJudge;
-  /** The engine tells of changes. */
-  readonly watched: boolean;
   /** Requests may arrive this late, at the latest. */
   readonly lateMs: () => number;
   /** All machines stop in the middle of what they do: between the check and the send. */
@@ -44,7 +42,7 @@ export interface MachineWorld {
   log(text: string): void;
 }
 
-export interface MachineTraits {
+interface MachineTraits {
   readonly name: string;
   readonly timing: LeaseTiming;
   readonly clocks: SimClocks;
@@ -234,10 +232,8 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       clock.after(random.int(0, 3), () => back(() => fail('refused', true)));
       return;
     }
-    const lost =
-      machine.link === 'cut' ||
-      machine.link === 'requests lost' ||
-      (machine.link === 'odd' && random.chance(0.3));
+    const isOdd = () => machine.link === 'odd' && random.chance(0.3);
+    const lost = machine.link === 'cut' || machine.link === 'requests lost' || isOdd();
     // What a cut cable has swallowed may still come out of some buffer, long after.
     if (lost && random.chance(0.7)) return;
     const arrive = () => {
@@ -249,12 +245,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       const answer = carryOut();
       if (next && machine.link === 'odd' && random.chance(0.2))
         clock.after(random.int(1, world.lateMs()), carryOut);
-      if (
-        machine.link === 'cut' ||
-        machine.link === 'answers lost' ||
-        (machine.link === 'odd' && random.chance(0.3))
-      )
-        return;
+      if (machine.link === 'cut' || machine.link === 'answers lost' || isOdd()) return;
       clock.after(delayMs(), () => back(() => end(answer)));
     };
     clock.after(lost ? random.int(0, world.lateMs()) : delayMs(), arrive);
@@ -324,14 +315,8 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   function spawn(_number: number, exited: (end: WorkerEnd) => void): number {
     pids += 1;
     const made: Worker = {
-      ...{
-        alive: true,
-        ending: false,
-        cancelKill: () => {},
-        killAtMs: Number.POSITIVE_INFINITY,
-        flight: null,
-      },
-      ...{ pid: pids, exited },
+      ...{ alive: true, ending: false, killAtMs: Number.POSITIVE_INFINITY, flight: null },
+      ...{ cancelKill: () => {}, pid: pids, exited },
     };
     worker = made;
     story.count('spawns');

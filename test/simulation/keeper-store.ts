@@ -2,6 +2,7 @@
  * The engine of a lease without its sockets: one linearizable register, and what befalls it: it is away, it is wiped, it
  * loses its last writes, somebody edits the record.
  */
+import type { Outcome } from '../../src/lease/keeper.ts';
 import { formatRecord, type LeaseRecord, parseRecord } from '../../src/lease/store.ts';
 import type { Clock } from './clock.ts';
 
@@ -14,13 +15,7 @@ export interface Entry {
   readonly appliedMs: number;
 }
 
-export type StoreAnswer =
-  | { readonly kind: 'seen'; readonly seen: { readonly rev: string; readonly rec: LeaseRecord } | null }
-  | { readonly kind: 'written'; readonly rev: string }
-  | {
-      readonly kind: 'conflict';
-      readonly current: { readonly rev: string; readonly rec: LeaseRecord } | null;
-    };
+export type StoreAnswer = Exclude<Outcome, { kind: 'failed' }>;
 
 export type SimStore = ReturnType<typeof createSimStore>;
 

@@ -10,12 +10,7 @@ import { createKeeperJudge } from './keeper-judge.ts';
 import { createSimLeaseMachine, type Link, type SimLeaseMachine, STOP_TIMEOUT_MS } from './keeper-machine.ts';
 import { createSimStore } from './keeper-store.ts';
 import { createRandom, type Random } from './random.ts';
-import { createStory, type Outcome } from './story.ts';
-
-export interface KeeperOutcome extends Outcome {
-  readonly openTwiceMs: number;
-  readonly wrongPolls: number;
-}
+import { createStory } from './story.ts';
 
 /**
  * Worlds in which the rules cannot hold, so that what docs/lease.md calls a limit is known to be one, and how wide it is.
@@ -32,23 +27,8 @@ export type Limit =
   | 'wild-clocks'
   | 'wrong-dates';
 
-interface Traits {
-  readonly crashes: boolean;
-  readonly stops: boolean;
-  readonly takeovers: boolean;
-  readonly pauses: boolean;
-  readonly suspends: boolean;
-  readonly freezes: boolean;
-  readonly wallSteps: boolean;
-  readonly links: boolean;
-  readonly outages: boolean;
-  readonly losses: boolean;
-  readonly edits: boolean;
-  readonly lies: boolean;
-  readonly rude: boolean;
-}
-
-function randomTraits(random: Random, limit: Limit | null): Traits {
+/** Which troubles a world knows. */
+function randomTraits(random: Random, limit: Limit | null) {
   const quiet = random.chance(0.1);
   const may = (probability: number) => !quiet && random.chance(probability);
   // Where the engine forgets, only dates keep the epochs rising.
@@ -73,7 +53,7 @@ function randomTraits(random: Random, limit: Limit | null): Traits {
 /** Twice what the allowance is would break the workers' deadline; within it nothing may. */
 const RATE = 0.004;
 
-export async function runSeed(seed: number, limit: Limit | null = null): Promise<KeeperOutcome> {
+export async function runSeed(seed: number, limit: Limit | null = null) {
   const random = createRandom(seed);
   const clock = createClock();
   const traits = randomTraits(random, limit);
@@ -104,7 +84,7 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
     const clocks = createSimClocks(clock, rate, random.int(-2_000, 2_000), random.int(0, 5_000_000));
     return createSimLeaseMachine(
       {
-        ...{ clock, random, store, story, judge, watched },
+        ...{ clock, random, store, story, judge },
         log: say,
         lateMs: () => Math.max(1, Math.min(3 * timing.ttlMs, troubleMs - clock.now())),
         tearsApart: limit === 'torn-poll',
@@ -195,16 +175,8 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
   plan(traits.links, random.pick([3_000, 10_000, 25_000]), () => {
     const machine = random.pick(machines);
     if (machine.link !== 'fine') return;
-    const link: Link = random.pick([
-      'slow',
-      'cut',
-      'cut',
-      'requests lost',
-      'answers lost',
-      'refused',
-      'odd',
-      'odd',
-    ]);
+    const some = ['slow', 'cut', 'cut', 'requests lost', 'answers lost', 'refused', 'odd', 'odd'] as const;
+    const link: Link = random.pick(some);
     say(`${machine.name}'s way to the engine: ${link}`);
     machine.link = link;
     clock.after(spanMs(), () => {
@@ -289,15 +261,12 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
 
   /** After the last trouble: stops and closings under way, a whole wait, looks, requests, hand-overs on request. */
   const healedWithinMs =
-    8_000 +
-    2 * longestWaitMs +
-    4 * longest.pollMs +
-    4 * longest.requestMs +
-    longest.graceMs +
-    2 * longest.reapMs +
-    4_000;
+    12_000 +
+    2 * (longestWaitMs + longest.reapMs) +
+    4 * (longest.pollMs + longest.requestMs) +
+    longest.graceMs;
   const calmMs = 20_000;
-  let finale: Finale | null = null;
+  let finale: { check(): void } | null = null;
   clock.after(troubleMs, () => {
     say('all is well');
     const anybody = () => {
@@ -319,12 +288,8 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
   // Those that stop now are gone by then.
   if (limit === null) clock.after(troubleMs + STOP_TIMEOUT_MS + 2_000, whenCalm);
 
-  interface Finale {
-    check(): void;
-  }
-
   /** One polls, undisturbed; then it ends, and the next takes its place in time. */
-  function createFinale(): Finale {
+  function createFinale() {
     const open = machines.filter((it) => it.doorIsOpen());
     const leader = open[0];
     if (!leader || open.length !== 1) {
