@@ -149,12 +149,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     const plan = world.planWorker();
     const tell = (ended: Ended) => {
       outMs = plan.outMs;
-      const end = {
-        ...ended,
-        conflict: plan.conflict,
-        apiInDoubt: outMs !== null,
-        random: random.next(),
-      };
+      const end = { ...ended, conflict: plan.conflict, apiInDoubt: outMs !== null, random: random.next() };
       check.exitHeard(sim, number, end);
       exited(end);
     };

@@ -104,9 +104,7 @@ const from = (
   option: 'gateway' | 'stopTimeout',
   value: string | boolean,
   place: string,
-): Partial<Config> => ({
-  settings: [{ option, value, from: place }],
-});
+): Partial<Config> => ({ settings: [{ option, value, from: place }] });
 const layers: Case = { toml: '\n\nstopTimeout = "4s"', files: { '.env': '\nSINGLEPOLL_STOP_TIMEOUT=3s' } };
 const twin = 'SINGLEPOLL_STOP_TIMEOUT in';
 gives('flag, environment, env file, TOML; an empty variable sets nothing, a weaker mistake does not matter', [

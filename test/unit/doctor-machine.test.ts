@@ -79,12 +79,7 @@ test('no more files, levels and bytes are read than the limits say, and it says 
   const { files, limits } = read({});
   const texts = Object.fromEntries(files.map(({ path, text }) => [path, text]));
   const text = 'x = 1\n';
-  assert.deepEqual(texts, {
-    '1.py': text,
-    'x.log': text,
-    'a/2.py': text,
-    'a/b/c/3.py': text,
-  });
+  assert.deepEqual(texts, { '1.py': text, 'x.log': text, 'a/2.py': text, 'a/b/c/3.py': text });
   assert.deepEqual(limits, []);
   assert.equal(read({ files: 2 }).files.length, 2);
   assert.match(read({ files: 2 }).limits[0]!, /first 2 files/);

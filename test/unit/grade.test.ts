@@ -23,9 +23,7 @@ const AROUND = [
 const ours = env({ holdsToken: true });
 const connected = { connected: new Set([100]) };
 const reacted = (how: 'once' | 'twice') => ({ ...connected, reactions: new Map([[100, how]]) });
-const named = (inScope: boolean | null = true) => ({
-  match: { pattern: 'polling_bot', inScope },
-});
+const named = (inScope: boolean | null = true) => ({ match: { pattern: 'polling_bot', inScope } });
 const POLLS = 'polls: it received the answer to our getUpdates';
 
 type Facts = GradeFacts & Place;

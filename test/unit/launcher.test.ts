@@ -68,10 +68,7 @@ async function waiting(t: TestContext): Promise<Waiting> {
     ours().find((it) => !before.has(it) && commandOf(it).includes('singlepoll-next-worker')),
   );
   t.after(() => launcher.drop());
-  return {
-    ...{ launcher, pipes, pid },
-    read: () => readNow(pipes.readFds[0]),
-  };
+  return { ...{ launcher, pipes, pid }, read: () => readNow(pipes.readFds[0]) };
 }
 
 const ours = () =>

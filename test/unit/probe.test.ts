@@ -28,11 +28,7 @@ const waits = (update: object) => ({
 /** What may happen to the bot; a number behind a word is in ms. */
 const STEPS: Readonly<Record<string, (world: World, of: (name: string) => number | undefined) => unknown>> = {
   rival: (world, of) =>
-    world.rival({
-      retryMs: of('retry') ?? 0,
-      atMs: of('at') ?? -2_000,
-      endsAfter: of('ends') ?? 99,
-    }),
+    world.rival({ retryMs: of('retry') ?? 0, atMs: of('at') ?? -2_000, endsAfter: of('ends') ?? 99 }),
   text: (world) => world.text(),
   'waits-callback': (world, of) =>
     world.fault(waits({ callback_query: { id: '1' } }), of('ms')!, 'getUpdates'),

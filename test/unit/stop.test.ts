@@ -44,11 +44,7 @@ test('a pid reused between the look and the signal is left alone', async () => {
 test('never pid 1, never ourselves, whatever the list says', async () => {
   const sent: number[] = [];
   const hands: Hands = { ...linuxHands, kill: (pid) => void sent.push(pid) };
-  await stopTargets([target(process.pid), target(1)], {
-    stopTimeoutMs: 5,
-    killWaitMs: 5,
-    hands,
-  });
+  await stopTargets([target(process.pid), target(1)], { stopTimeoutMs: 5, killWaitMs: 5, hands });
   assert.deepEqual(sent, []);
 });
 
