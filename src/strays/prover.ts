@@ -261,18 +261,21 @@ export function createProver(options: ProverOptions) {
       if (!ready) return;
       const { observation, atMs, pinged } = ready;
       ready = null;
+      const asked = [...questions];
+      questions.clear();
       if (performance.now() - atMs > STALE_MS) {
         observation.stop();
         return;
       }
       watch(observation, performance.now(), asks.onReaction, end.signal, pinged)
         .then((hasReacted) => {
-          if (!hasReacted && !end.signal.aborted) asks.onNobody({ blind: false, unseen: ledger.unseen() });
+          // A question follows no 409: that nobody here reacts to it tells of nobody elsewhere.
+          if (hasReacted || asked.length > 0 || end.signal.aborted) return;
+          asks.onNobody({ blind: false, unseen: ledger.unseen() });
         })
         .catch(asks.onError)
         .finally(() => {
-          for (const over of questions) over();
-          questions.clear();
+          for (const over of asked) over();
         });
     }
 

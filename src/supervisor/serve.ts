@@ -229,6 +229,7 @@ async function question({ status }: Run, { lease, gateway, watching }: Asked): P
     };
   const text = await watching.question(gateway.port.renewPoll);
   if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
-  const { elsewhere } = status.record.rival;
-  return { ok: true, text, ...(elsewhere === null ? {} : { elsewhere }) };
+  const { overlap, rival } = status.record;
+  const elsewhere = rival.elsewhere ?? 'another poller takes the poll (409), and was not found here so far';
+  return { ok: true, text, ...(overlap ? { elsewhere } : {}) };
 }

@@ -185,12 +185,21 @@ it('probe: beside a supervisor that one renews its poll, its worker notices noth
   const asked = ours(b).length;
   assert.ok(asked <= 2, 'one of the probe, and the question of start');
   const before = b.sandbox.polls().length;
-  const { probe } = await probed(b, 0, ['--probe=4']);
-  assert.equal(probe.result, 'none');
-  assert.match(probe.message, /nobody on this machine reacted when the supervisor renewed its poll/);
+  // However often it is asked: what no 409 precedes is no sign of somebody elsewhere.
+  for (const _ of Array(2)) {
+    const { probe } = await probed(b, 0, ['--probe=4']);
+    assert.equal(probe.result, 'none');
+    assert.match(probe.message, /reacted when the supervisor renewed its poll, and it holds the poll$/);
+  }
+  assert.doesNotMatch(start.stderr(), /elsewhere/);
   assert.ok(b.sandbox.polls().length > before, 'the poll was renewed');
   assert.equal(ours(b).length, asked, 'with a poll of the worker');
   assert.ok(b.journal().every(({ ev }) => ev !== 'conflict'));
+  startRival(b.t, b, working(200));
+  await until('the rival to take the poll', () => /another poller of this bot took/.test(start.stderr()));
+  const rival = (await probed(b, 1, ['--probe'])).probe;
+  assert.equal(rival.result, 'rival');
+  assert.match(rival.message, /nobody on this machine reacted .*; (no other|another) poller/);
 });
 
 xit('probe: beside a supervisor that polls past the gateway or hangs, and beside another probe, it refuses with 75 and takes nothing', async (b) => {
