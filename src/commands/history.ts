@@ -37,7 +37,7 @@ export async function showHistory(config: Config, value: unknown, json: boolean)
     );
   const bot = supervisor?.doc?.bot ?? { id, username: recallStart(findBotDir(id) ?? '')?.username ?? null };
   const summary = summarise(history, spanMs);
-  const { columns = 100_000 } = process.stdout;
+  const columns = process.stdout.columns || 100_000;
   const paint = await painter(process.stdout);
   const text = json
     ? `${JSON.stringify(historyDocument(bot, summary))}\n`

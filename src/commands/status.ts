@@ -62,10 +62,10 @@ export async function usualAnswer(
   }
 }
 
-/** How a status looks on this stream now. */
+/** How a status looks on this stream now. A terminal that does not know its width (of a script, or docker exec) says 0. */
 async function screen(stream: { readonly isTTY?: boolean; readonly columns?: number }) {
   const paint = await painter(stream);
-  return (doc: StatusDocument) => statusScreen(doc, Date.now(), stream.columns ?? 100_000, paint);
+  return (doc: StatusDocument) => statusScreen(doc, Date.now(), stream.columns || 100_000, paint);
 }
 
 function print(text: string): void {

@@ -135,13 +135,13 @@ for (const how of ['has gone (EPIPE)', 'is a full disk (/dev/full)'] as const)
     assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
   });
 
+const IN_PTY = join(import.meta.dirname, '../fixtures/in-pty.py');
 const START = [process.execPath, '--', PROGRAM, 'start', '--'];
 
 /** A terminal with a command in it, and the way to hang it up. */
 async function inTerminal(b: Bed, command: readonly string[]) {
   const file = join(b.dir, 'hangup');
-  const inPty = join(import.meta.dirname, '../fixtures/in-pty.py');
-  const terminal = b.spawn(PYTHON, [inPty, '--hangup-file', file, ...command], {
+  const terminal = b.spawn(PYTHON, [IN_PTY, '--hangup-file', file, ...command], {
     env: { ...b.env, TERM: 'xterm' },
   });
   await until('a poll', () => b.sandbox.polls().length > 0, terminal);
@@ -178,3 +178,16 @@ for (const [how, command] of [
     await b.exits(0, 'stop');
     terminal.end();
   });
+
+it('a terminal that does not know its width, as of a script or of docker exec: no line is broken', async (b) => {
+  await b.polling();
+  for (const [words, line] of [
+    ['status', /^supervisor pid \d+, up .*, in .*, singlepoll [\d.]+\r$/m],
+    ['status --history', /: the last 24 h, (nobody polled for|no gap) .*\r$/m],
+  ] as const) {
+    const args = [IN_PTY, process.execPath, '--', PROGRAM, ...words.split(' ')];
+    const terminal = b.spawn(PYTHON, args, { env: { ...b.env, TERM: 'xterm', NO_COLOR: '1' } });
+    await terminal.ends(0);
+    assert.match(terminal.stdout(), line);
+  }
+});
