@@ -151,11 +151,11 @@ const NOWHERE = '/nonexistent';
  * 64 where no such bot is known, 78 where the command needs its token and that is not found.
  */
 export async function configureNamed(name: string, { command, flags, cwd: here }: LoadRequest) {
-  const { id, cwd, folder } = await botNamed(name);
-  const typed = absoluteFlags(flags, here);
+  const { id, cwd, folder, runs } = await botNamed(name);
+  const [last, typed] = [recallStart(folder), absoluteFlags(flags, here)];
   const request = {
     ...{ command, argvCommand: [], cwd: cwd ?? NOWHERE },
-    flags: { ...recallStart(folder)?.flags, ...typed },
+    flags: { ...last?.flags, ...typed },
   };
   const others = Object.entries(process.env).filter(
     ([key]) => !/^SINGLEPOLL_(?!DIR$)/.test(key) && !(TOKEN_VARIABLES as readonly string[]).includes(key),
@@ -169,7 +169,10 @@ export async function configureNamed(name: string, { command, flags, cwd: here }
     throw new SinglepollError(
       EXIT.config,
       `the token of bot ${id} is neither in ${plain(cwd ?? 'its folder')} nor in the environment`,
-      `cd ${shellQuote(cwd ?? '.')} && singlepoll ${command}    # with --env-file, --token-file or --token-env`,
+      // One of the sandbox has no other place, and its start is not remembered.
+      last === null && runs.length > 0
+        ? `singlepoll status --bot ${id}    # its supervisor alone has a token of singlepoll start --sandbox`
+        : `cd ${shellQuote(cwd ?? '.')} && singlepoll ${command}    # with --env-file, --token-file or --token-env`,
     );
   // Without settings its supervisor can still be asked: it is found by the id.
   const bare = await loadConfig({ ...request, flags: {}, env: {}, cwd: NOWHERE });

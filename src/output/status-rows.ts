@@ -3,7 +3,7 @@
  * how much of it is shown, and where, is decided by who shows it.
  */
 import type { StatusDocument } from '../supervisor/status.ts';
-import { plain } from './plain.ts';
+import { plain, plainCommand } from './plain.ts';
 import { count, howItEnded, type Level, leaseParts, size, span, WAYS } from './words.ts';
 
 /** One row; what does not fit on a small screen is left out from its end, part by part. */
@@ -103,7 +103,7 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
       version !== null && `singlepoll ${version}`,
     ];
     rows.push(row('supervisor', 5, parts));
-    if (command.length > 0) rows.push(row('command', 8, [plain(command.join(' '), 400)]));
+    if (command.length > 0) rows.push(row('command', 8, [plainCommand(command, 400)]));
   }
   if (log) rows.push(row('log', 9, [plain(log.path)]));
   if (alerts && (alerts.failed > 0 || alerts.lastError !== null)) {

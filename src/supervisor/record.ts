@@ -146,7 +146,11 @@ const CHANGES = {
   rival: (old: Old, { rival }: { rival: Partial<StatusRecord['rival']> }) => ({
     rival: { ...old.rival, ...rival },
   }),
-  overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
+  overlap: ({ rival }: Old, { overlap }: { overlap: Overlap | null }) =>
+    // What was said of who caused it, and its cure, are no answer to the next one.
+    overlap
+      ? { overlap }
+      : { overlap, rival: { ...rival, hint: rival.here && rival.hint, suspect: null, elsewhere: null } },
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
   'strays-stopped': (old: Old, { count, lastStray }: { count: number; lastStray: string }) =>

@@ -10,6 +10,7 @@ import { plainCommand } from '../output/plain.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { checkCommand, settingWords } from './announce.ts';
 import type { Run } from './run.ts';
+import { shownWords } from './status-document.ts';
 
 /** These count from the next worker on. */
 const LIVE: readonly OptionName[] = [
@@ -53,7 +54,7 @@ async function reload(run: Run): Promise<readonly string[]> {
   const argv = fresh.command?.argv ?? [];
   if (argv.join('\0') !== command.join('\0')) lines.push(`the worker is now: ${plainCommand(argv)}`);
   command.splice(0, command.length, ...argv);
-  status.note({ kind: 'command', command: argv.map((word) => plainCommand([word])) });
+  status.note({ kind: 'command', command: shownWords(argv) });
   const { envFileVars, tokenVariables, token, tokenSource } = fresh;
   const live = LIVE.map((name) => name + optionRow(name).unit) as (keyof Config)[];
   Object.assign(config, {

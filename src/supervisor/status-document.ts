@@ -16,7 +16,7 @@ import {
 import { isThere } from '../machine/procfs.ts';
 import { createListeners } from '../output/listeners.ts';
 import type { LogFacts } from '../output/log.ts';
-import { plainCommand } from '../output/plain.ts';
+import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../output/words.ts';
 import type { Seen } from '../service/notify.ts';
@@ -83,8 +83,7 @@ export function createStatus(
   report: Pick<Report, 'line'>,
 ) {
   const { botId, cwd, polling, gateway, deafAfterMs } = config;
-  const words = command.map((word) => plainCommand([word]));
-  const supervisor = { pid: process.pid, startedAt, version: VERSION, command: words, cwd };
+  const supervisor = { pid: process.pid, startedAt, version: VERSION, command: shownWords(command), cwd };
   const bot = botId === null ? null : { id: botId, username: null };
   let record = newRecord({ bot, supervisor, deafAfterMs }, polling ? (gateway ? 'gateway' : 'direct') : null);
   /** Filled in as the parts of the run are opened. */
@@ -112,6 +111,9 @@ export function createStatus(
     seen: () => seenOf(record, sources),
   };
 }
+
+/** As they were typed, but for secrets and control characters. */
+export const shownWords = (command: readonly string[]): string[] => command.map((word) => plain(word, 4_000));
 
 export function statusDocument(
   record: StatusRecord,

@@ -199,6 +199,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
     /again, when|singlepoll ping$|clears it, with/,
     'the same command again, once something else is back or over',
   ],
+  [/status --bot/, 'who.test.ts: beside a sandbox'],
   [/who --probe=40/, 'who.test.ts; it takes forty seconds'],
   [/ping {4}|same command$|who had started it|logs -n 50, then|^singlepoll status$/, 'alerts.test.ts'],
   [/bot: ends it, if need be/, 'detach.test.ts, watch.test.ts: status --all, status --watch'],

@@ -143,7 +143,8 @@ it('status: polling is 0, everything filled in; works while Telegram is out of r
   await idle.waitFor(/\[worker\] started/);
   assert.equal((await b.status()).state, 'starting');
   await b.exits(0, 'stop');
-  const run = await b.polling(['--', ...node('setsid-child.mjs')]);
+  const command = [...node('setsid-child.mjs'), "it's $one word"];
+  const run = await b.polling(['--', ...command]);
   await until('its children', () => b.journal().some((entry) => entry.text?.startsWith('children')));
   await until('the state polling', async () => (await b.status()).state === 'polling', run);
   const status = await look(b, 0);
@@ -151,7 +152,8 @@ it('status: polling is 0, everything filled in; works while Telegram is out of r
   assert.deepEqual(status.bot, { id: b.botId, username: me.username });
   const { supervisor, worker, polling } = status;
   assert.deepEqual([supervisor?.pid, supervisor?.cwd], [run.pid, b.project]);
-  assert.deepEqual(supervisor?.command, node('setsid-child.mjs'));
+  assert.deepEqual(supervisor?.command, command, 'word by word, as it can be run again');
+  assert.match((await b.run('status')).stdout, /^command .* 'it\\'s \$one word'$/m);
   assert.ok(Math.abs(Date.parse(supervisor?.startedAt ?? '') - Date.now()) < 120_000);
   const [pid] = polledBy(b, 'setsid-child.mjs');
   assert.deepEqual([worker?.pid, worker?.spawns, worker?.restarts, worker?.lastExit], [pid, 1, 0, null]);

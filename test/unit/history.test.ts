@@ -19,6 +19,7 @@ import {
 } from '../../src/supervisor/history.ts';
 import { newRecord, noted, type StatusEvent, type StatusRecord } from '../../src/supervisor/record.ts';
 import { conditionOf } from '../../src/supervisor/recorder.ts';
+import { statusDocument } from '../../src/supervisor/status-document.ts';
 import { initial, type State } from '../../src/supervisor/table.ts';
 import { waitWords } from '../../src/supervisor/until-ready.ts';
 import { createRandom } from '../simulation/random.ts';
@@ -282,6 +283,22 @@ test('what is so, by the record of a run', () => {
     [seen(after(...polling, { kind: 'webhook-of-worker', url: 'u' })), 'gap: the worker has set a webhook'],
   ] as const)
     assert.equal(what, is);
+});
+
+test('what was said of a rival that is over is not said of the next one', () => {
+  const supervisor = { pid: 1, startedAt: '', version: '', command: [], cwd: '' };
+  const overlap: StatusEvent = { kind: 'overlap', overlap: { sinceMs: 0, kicks: 1, isRival: true } };
+  const hintAfter = (...events: StatusEvent[]) => {
+    const fresh = newRecord({ bot: null, supervisor, deafAfterMs: 1 }, 'gateway');
+    const record = events.reduce((old, event) => noted(old, event, { atMs: 1, at: '' }), fresh);
+    return statusDocument(record, {}, [], 1).problems.find(({ code }) => code === 'rival')?.hint;
+  };
+  const found: StatusEvent = { kind: 'rival', rival: { elsewhere: 'nobody here', hint: 'revoke it' } };
+  assert.equal(hintAfter(overlap, found), 'revoke it');
+  assert.equal(hintAfter(found, overlap, overlap), 'revoke it', 'found at the first 409 already');
+  assert.equal(hintAfter(overlap, found, { kind: 'overlap', overlap: null }, overlap), hintAfter(overlap));
+  const here: StatusEvent = { kind: 'rival', rival: { here: 'pid 7', hint: 'kill 7' } };
+  assert.equal(hintAfter(overlap, here, { kind: 'overlap', overlap: null }, overlap), 'kill 7');
 });
 
 test('what is waited for, with the time that is left', () => {
