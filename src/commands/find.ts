@@ -171,7 +171,7 @@ export async function configureNamed(name: string, { command, flags, cwd: here }
       `the token of bot ${id} is neither in ${plain(cwd ?? 'its folder')} nor in the environment`,
       // One of the sandbox has no other place, and its start is not remembered.
       last === null && runs.length > 0
-        ? `singlepoll status --bot ${id}    # its supervisor alone has a token of singlepoll start --sandbox`
+        ? `singlepoll status ${id}    # its supervisor alone has a token of singlepoll start --sandbox`
         : `cd ${shellQuote(cwd ?? '.')} && singlepoll ${command}    # with --env-file, --token-file or --token-env`,
     );
   // Without settings its supervisor can still be asked: it is found by the id.

@@ -102,12 +102,12 @@ function judge(candidates: readonly Candidate[], errors: string[], warning: Read
     if (!read.ok) {
       // Only the token that is used must be valid; one in a weaker place must not stop the bot.
       if (index > 0) warning(`${source} is no bot token and is not used: ${read.problem}`);
-      else errors.push(`${source} is no bot token: ${read.problem}. A token looks like ${TOKEN_SHAPE}.`);
+      else errors.push(`${source} is no bot token: ${read.problem}.\nA token looks like ${TOKEN_SHAPE}.`);
     } else if (first === null) first = { token: text, botId: read.botId, source };
     else if (read.botId !== first.botId) {
       const both = `${first.source} is bot ${first.botId}, ${source} is bot ${read.botId}`;
       if (isOverridden) warning(`${both}; the environment wins`);
-      else errors.push(`two different bots: ${both}; leave only one of them set`);
+      else errors.push(`two different bots: ${both}\nleave only one of them set`);
     } else if (text !== first.token)
       warning(
         `${source} holds another secret for bot ${first.botId} than ${first.source}, which is used; one of the two is probably revoked`,

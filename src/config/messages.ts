@@ -19,7 +19,8 @@ export function collectFindings(isStart: boolean) {
 export function configFailure(errors: readonly string[]): SinglepollError {
   const rows = errors.map((message) => `- ${message.replaceAll('\n', '\n  ')}`);
   const text = `${errors.length} mistakes in the configuration:\n${rows.join('\n')}`;
-  return new SinglepollError(EXIT.config, errors.length === 1 ? errors[0]! : text);
+  const hint = 'singlepoll start --help    # what each option takes, and where tokens are looked for';
+  return new SinglepollError(EXIT.config, errors.length === 1 ? errors[0]! : text, hint);
 }
 
 /** The text with tokens as `123456:…` and URL credentials as `…`. */

@@ -81,7 +81,8 @@ export function secretFlags(
 ): readonly { readonly name: keyof typeof TARGETS; readonly value: string }[] {
   return (['lease', 'alertUrl'] as const).flatMap((name) => {
     const value = flags[name];
-    const isSecret = typeof value === 'string' && TARGETS[name].show(value) !== value.trim();
+    if (typeof value !== 'string' || !TARGETS[name].read(value).ok) return [];
+    const isSecret = TARGETS[name].show(value) !== value.trim();
     return isSecret ? [{ name, value }] : [];
   });
 }

@@ -48,8 +48,8 @@ export interface GatewayWatchOptions {
   readonly reach: ApiReach;
   /** How long the poll upstream has been open; 0: none is. */
   readonly pollOpenMs: () => number;
-  /** Show a line for each batch of updates, for newcomers. */
-  readonly sayUpdates: boolean;
+  /** What came is said once in this time: in the sandbox at once, for newcomers. */
+  readonly sayUpdatesEveryMs: number;
   readonly bus: Bus;
   /** To the supervisor's loop. */
   readonly send: (event: Ask) => void;
@@ -83,6 +83,8 @@ export function watchGateway(options: GatewayWatchOptions) {
   const latencies: number[] = [];
   let rivalry = atPeace;
   let pollSilence = noSilence;
+  /** Updates that no line tells of yet; when the last one did. */
+  let [unsaid, saidMs] = [0, Number.NEGATIVE_INFINITY];
   let quietTimer: NodeJS.Timeout | undefined;
   let deafTimer: NodeJS.Timeout | undefined;
   let suspectTimer: NodeJS.Timeout | undefined;
@@ -209,7 +211,11 @@ export function watchGateway(options: GatewayWatchOptions) {
     /** A poll has succeeded and its answer was sent to the worker. */
     completed({ updates }: { updates: number }) {
       note({ kind: 'completed' });
-      if (options.sayUpdates && updates > 0) report.line('poll', `${count(updates, 'update')} received`);
+      unsaid += updates;
+      const nowMs = performance.now();
+      if (unsaid === 0 || nowMs - saidMs < options.sayUpdatesEveryMs) return;
+      report.line('poll', `${count(unsaid, 'update')} received`);
+      [unsaid, saidMs] = [0, nowMs];
     },
     /** Another poller has taken updates while none of our polls was open: theft.ts. */
     stolen({ updates }: { updates: number }) {

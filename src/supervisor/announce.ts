@@ -43,6 +43,9 @@ const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
 
 /** Step 2: deploy mode. Telegram is asked nothing. */
 export function sayGate(config: Config, report: Report): null {
+  const { botId, tokenSource } = config;
+  if (botId !== null)
+    report.line('bot', `bot ${botId}, token from ${tokenSource}: Telegram is not asked who it is`);
   report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
   report.line(
     'INIT',

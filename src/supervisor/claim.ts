@@ -160,6 +160,13 @@ export async function seizeLock(config: Config, report: Report, starts: boolean)
     if (!holder && squatters.length > 0) throw squatted(key.botId, squatters);
     last = holder;
     if (!holder) continue;
+    const { SINGLEPOLL_BOT, SINGLEPOLL_RUN } = process.env;
+    if (SINGLEPOLL_RUN && SINGLEPOLL_BOT === key.botId)
+      throw new SinglepollError(
+        EXIT.usage,
+        'this command was started by the worker, and reset would end it with the worker, before it could start anything again',
+        `singlepoll ${starts ? 'restart' : 'stop'}    # or reset from a shell that the worker has not started`,
+      );
     sayUnit(holder, report, starts);
     await end(holder, control, config, report);
   }

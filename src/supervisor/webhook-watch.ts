@@ -105,13 +105,15 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
 
 /** What it means before a worker is started. `ending`: nobody can poll then, or not for long. */
 export function webhookWords(outcome: Exclude<WebhookOutcome, { kind: 'failed' }>) {
-  const waiting = (n: number) => (n === 0 ? 'no updates waiting' : `${count(n, 'update')} waiting`);
-  if (outcome.kind === 'clear') return { text: `none set; ${waiting(outcome.pending)}`, ending: null };
-  const { kind, url } = outcome;
-  if (kind === 'cleared') {
-    const rest = outcome.dropped ? 'waiting updates dropped, as asked' : `${waiting(outcome.pending)}, kept`;
-    return { text: `was set to ${url}: cleared and verified; ${rest}`, ending: null };
+  if (outcome.kind === 'clear' || outcome.kind === 'cleared') {
+    const { pending, dropped } = outcome;
+    const waiting = pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting`;
+    const rest = dropped ? 'waiting updates dropped, as asked' : waiting;
+    if (outcome.kind === 'clear') return { text: `none set; ${rest}`, ending: null };
+    const kept = dropped ? '' : ', kept';
+    return { text: `was set to ${outcome.url}: cleared and verified; ${rest}${kept}`, ending: null };
   }
+  const { kind, url } = outcome;
   const [code, hint, text] =
     kind === 'kept'
       ? [

@@ -6,7 +6,12 @@
 import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 
 export type WebhookOutcome =
-  | { readonly kind: 'clear'; readonly pending: number; readonly lastError: string | null }
+  | {
+      readonly kind: 'clear';
+      readonly pending: number;
+      readonly dropped: boolean;
+      readonly lastError: string | null;
+    }
   | { readonly kind: 'cleared'; readonly url: string; readonly pending: number; readonly dropped: boolean }
   /** A webhook is set, and --keep-webhook was given. */
   | { readonly kind: 'kept'; readonly url: string }
@@ -36,6 +41,7 @@ export async function clearWebhook(
     return {
       kind: 'clear',
       pending: before.result.pending_update_count,
+      dropped: false,
       lastError: before.result.last_error_message ?? null,
     };
   }
@@ -50,8 +56,9 @@ export async function clearWebhook(
     if (after.kind !== 'ok') return { kind: 'failed', reply: after };
     if (after.result.url === '') {
       const pending = after.result.pending_update_count;
-      if (url === '') return { kind: 'clear', pending, lastError: null };
-      return { kind: 'cleared', url: shown, pending, dropped: options.dropPending };
+      const { dropPending: dropped } = options;
+      if (url === '') return { kind: 'clear', pending, dropped, lastError: null };
+      return { kind: 'cleared', url: shown, pending, dropped };
     }
   }
   return { kind: 'set-again', url: shown };

@@ -199,7 +199,10 @@ for (const set of [true, false])
     await b.exits(0, 'stop');
     if (set) await b.sandbox.setWebhook('https://hooks.example.com/a');
     const old = b.sandbox.text('old');
-    await b.serves(await b.polling('--drop-pending'));
+    const last = await b.polling('--drop-pending');
+    assert.match(last.stderr(), /^\[webhook\] .*; waiting updates dropped, as asked$/m);
+    await b.serves(last);
+    await last.waitFor(/^\[poll\] \d+ updates? received$/m);
     assert.equal(handled(b.journal()).has(old), false, 'the old one was dropped');
   });
 

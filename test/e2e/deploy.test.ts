@@ -19,6 +19,10 @@ it('any value but exactly 1: the worker is told 0, Telegram is asked nothing, we
   for (const value of ['0', 'true', '', ' 1', '01']) {
     const run = b.start(['--', ...node('prints-env.mjs')], off(b, value));
     await run.waitFor('ENV ');
+    assert.match(
+      run.stderr(),
+      new RegExp(`^\\[bot\\] bot ${b.botId}, token from TELEGRAM_BOT_TOKEN in the env`),
+    );
     await run.waitFor(`${INIT}\n[INIT] deploy mode: the worker runs, nobody polls`);
     const { env } = JSON.parse(run.stdout().split('ENV ')[1]?.split('\n')[0] ?? '');
     assert.equal(env.POLLING_ENABLED, '0', 'the worker is told so plainly');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
-import { type Bed, bed, node, POLITE, PYTHON } from '../support/bed.ts';
+import { type Bed, bed, node, POLITE, PYTHON, randomToken } from '../support/bed.ts';
 import { COMMAND, type Running } from '../support/cli.ts';
 import { detach } from '../support/detach-bed.ts';
 import { it } from '../support/kinds.ts';
@@ -173,6 +173,18 @@ it('a webhook that is to be kept; ports that are taken', async (b) => {
 
 it('words that are mistyped, names that nobody knows', async (b) => {
   await follow(b, (await b.exits(78, 'start -- ./nothing')).stderr);
+  for (const [words, env] of [
+    ['start --stop-timeout soon -- true', {}],
+    ['start --lease http://127.0.0.1/x -- true', {}],
+    ['start --token-env NOPE -- true', {}],
+    ['start --token-file missing -- true', {}],
+    ['start -- true', { TELEGRAM_BOT_TOKEN: 'your-token' }],
+    ['start -- true', { BOT_TOKEN: randomToken() }],
+  ] as const) {
+    const { stderr } = await b.exits(78, words, { env: { ...b.env, ...env } });
+    assert.doesNotMatch(stderr, /secret in/);
+    await follow(b, stderr);
+  }
   await stop(b);
   for (const words of ['sandbox --port x', `sandbox --port ${b.sandbox.port}`])
     for (const run of await follow(b, (await b.exits([64, 69], words)).stderr)) run.signal('SIGTERM');
@@ -199,7 +211,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
     /again, when|singlepoll ping$|clears it, with/,
     'the same command again, once something else is back or over',
   ],
-  [/status --bot/, 'who.test.ts: beside a sandbox'],
+  [/^singlepoll status …/, 'who.test.ts: beside a sandbox'],
   [/who --probe=40/, 'who.test.ts; it takes forty seconds'],
   [/ping {4}|same command$|who had started it|logs -n 50, then|^singlepoll status$/, 'alerts.test.ts'],
   [/bot: ends it, if need be/, 'detach.test.ts, watch.test.ts: status --all, status --watch'],

@@ -197,6 +197,24 @@ it('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, n
   await b.exits(3, 'status');
 });
 
+it('reset typed inside the worker, with which it would end itself: 64, and everything goes on', async (b) => {
+  const run = await b.polling();
+  // As a worker gives it to what it starts.
+  const env = { ...b.env, SINGLEPOLL_BOT: String(b.botId), SINGLEPOLL_RUN: 'a-run' };
+  for (const [words, next] of [
+    ['reset', 'restart'],
+    ['reset --no-start', 'stop'],
+  ] as const) {
+    const { stderr } = await b.exits(64, words, { env });
+    assert.deepEqual(hintsOf(stderr), [`singlepoll ${next}`]);
+    assert.equal((await b.status()).state, 'polling');
+  }
+  await b.exits(0, 'stop', { env });
+  await run.ends(0);
+  const next = b.cli('reset', { env });
+  await next.waitFor(/\[poll\] worker \d+ polls/);
+});
+
 it('reset: with a command given that one runs; nothing to start is 78; where nothing runs --no-start is 0', async (b) => {
   await b.exits(78, 'reset');
   await b.exits(0, 'reset --no-start');

@@ -246,7 +246,7 @@ it('who from anywhere, with --bot or without: as the bot was last started; witho
   const demo = b.start('--sandbox', { env });
   await demo.waitFor(/\[poll\] worker \d+ polls/);
   const { stderr } = await b.exits(78, 'who', bare);
-  const [hint = ''] = /(?<=→ singlepoll )status --bot \d+/.exec(stderr) ?? [];
+  const [hint = ''] = /(?<=→ singlepoll )status \d+/.exec(stderr) ?? [];
   assert.match((await b.exits([0, 1], hint, bare)).stdout, /: polling/, stderr);
   await demo.stop();
 });
