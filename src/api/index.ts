@@ -5,11 +5,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
-import type { Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { LINK_FD, readLink, STARTER_VARIABLE } from '../service/link.ts';
+import { askToStop, LINK_FD, readLink, STARTER_VARIABLE } from '../service/link.ts';
 import { askControl, NoAnswer, NoSupervisor, statusAt, WentAway } from '../supervisor/control.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { type StartOptions, startWords } from './options.ts';
@@ -64,6 +64,8 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
     env: { ...process.env, ...options.env, [STARTER_VARIABLE]: 'owner' },
     stdio: ['ignore', output, output, 'pipe'],
   });
+  // Undefined where there was no process to start.
+  const link = child.stdio[LINK_FD] as Duplex | undefined;
   let state: RunState = 'starting';
   let isStopAsked = false;
   let control: string | null = null;
@@ -103,11 +105,10 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
       return Number(answer.pid);
     },
     async stop() {
-      // A second signal would mean: at once.
       if (!isStopAsked && state !== 'stopped') {
         move('stopping');
         isStopAsked = true;
-        child.kill('SIGTERM');
+        if (link) askToStop(link);
       }
       return await ended;
     },
@@ -122,7 +123,6 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
     });
     // After it was ready this changes nothing.
     void ended.then(({ code, reason }) => reject(new SinglepollError(code, reason, told?.hint)));
-    const link = child.stdio[LINK_FD] as Readable | undefined;
     if (!link) return;
     readLink(link, (message) => {
       if ('state' in message) move(message.state);

@@ -46,7 +46,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
   try {
     if (config.dryRun) {
       const command = again?.config.command?.argv ?? null;
-      await dryRun({ config, api, report, finder, signal, ending: true, command });
+      await dryRun({ config, api, report, eyes, signal, ending: true, command });
       return false;
     }
     const lock = await seizeLock(config, report, again !== null);

@@ -1,12 +1,12 @@
 /**
  * The link between a supervisor and the process that started it, over a socket of its own: `start --detach`, which shows the lines of
  * the start and leaves when the run is ready, or a program that owns the supervisor (src/api), which never outlives it. Each line is
- * one JSON object. Nothing is sent the other way: when the starter is gone, its end closes.
+ * one JSON object. The other way goes one byte at most, by which the program asks to stop; when the starter is gone, its end closes.
  */
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
 import { painter } from '../output/words.ts';
@@ -34,6 +34,11 @@ const END_MS = 500;
 /** No more states are sent to a starter that has left this much unread. */
 const UNREAD_MAX = 64 * 1024;
 
+/** For the program. A signal would count as a second one where the first, as Ctrl-C, has reached program and supervisor. */
+export function askToStop(link: Writable): void {
+  link.write('.');
+}
+
 /** For the starter. */
 export function readLink(link: Readable, onMessage: (message: LinkMessage) => void): void {
   link.on('error', () => {});
@@ -56,14 +61,23 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
   delete process.env[STARTER_VARIABLE];
   const isDetached = starter !== 'owner';
   const socket = given ?? new net.Socket({ fd: LINK_FD, readable: true, writable: true });
+  const goneWords = isDetached
+    ? 'who started it has gone before it was ready'
+    : 'the program that it belongs to has gone';
   let [isGone, isReady, hasEnded] = [false, false, false];
-  let listener = (): void => {};
+  let asked: string | null = null;
+  let listener = (_reason: string): void => {};
+
+  function ask(reason: string): void {
+    asked = reason;
+    listener(reason);
+  }
 
   function leave(): void {
     if (isGone) return;
     isGone = true;
     socket.destroy();
-    listener();
+    ask(goneWords);
   }
 
   function tell(message: LinkMessage, onSent = () => {}): void {
@@ -72,7 +86,8 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
       socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => onSent());
   }
 
-  socket.on('end', leave).on('close', leave).on('error', leave).resume().unref();
+  socket.on('data', () => ask('asked to by the program that it belongs to'));
+  socket.on('end', leave).on('close', leave).on('error', leave).unref();
   return {
     /** The starter leaves when the run is ready; until then its loss matters, later it does not. */
     isDetached,
@@ -91,10 +106,10 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
       socket.end(() => socket.destroy());
       leaveStderr();
     },
-    /** Replaces the listener; calls it at once if the starter has gone already. */
-    onGone(next: () => void): void {
+    /** The starter asks for the end, or has gone. Replaces the listener; calls it at once where that has happened already. */
+    onStop(next: (reason: string) => void): void {
       listener = next;
-      if (isGone) next();
+      if (asked !== null) next(asked);
     },
     /** Reports why it ends; resolves when that was sent, or after half a second. Only the first call counts. */
     async end(why: unknown): Promise<void> {

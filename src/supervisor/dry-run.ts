@@ -4,7 +4,8 @@ import { EXIT } from '../errors.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
-import type { Stray, StrayFinder } from '../strays/finder.ts';
+import type { Eyes, Stray, StrayFinder } from '../strays/finder.ts';
+import { createProver } from '../strays/prover.ts';
 import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe, presentSupervisor } from './holder.ts';
@@ -14,7 +15,7 @@ export interface DryRun {
   readonly config: Config;
   readonly api: BotApi | null;
   readonly report: Report;
-  readonly finder: StrayFinder;
+  readonly eyes: Pick<Eyes, 'finder' | 'processes'>;
   readonly signal: AbortSignal;
   /** `reset` ends the holder of the lock; `start` yields to it, unless told otherwise. */
   readonly ending: boolean;
@@ -30,7 +31,8 @@ export async function dryRun(request: DryRun): Promise<number> {
 }
 
 async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
-  const { config, report, finder, signal, ending } = request;
+  const { config, report, eyes, signal, ending } = request;
+  const { finder, processes } = eyes;
   const holder = await presentSupervisor(config);
   if (!holder) report.line('lock', 'free: would take it');
   else {
@@ -52,7 +54,9 @@ async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
     return { ...seen, strays: seen.strays.filter((stray) => !isIts(stray)) };
   };
   const sweeper = createSweeper({
-    ...{ report, signal, dryRun: true, prover: null, stopTimeoutMs: config.stopTimeoutMs },
+    ...{ report, signal, dryRun: true, stopTimeoutMs: config.stopTimeoutMs },
+    // It sees who is connected; a dry run asks nothing by it.
+    prover: createProver({ api, processes, apiRoot: config.apiRoot, ours: () => [] }),
     finder: { ...finder, look },
     silencesOthers: config.takeover || ending,
     leased: config.lease !== null,

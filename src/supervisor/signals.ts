@@ -7,8 +7,6 @@ import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node
 /** Set by our launcher: 1 where a hang-up was ignored when singlepoll began, else 0. */
 export const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
-export const OWNER_GONE = 'the program that it belongs to has gone';
-
 export class Stopped extends Error {}
 
 export type Asks = ReturnType<typeof listen>;

@@ -15,7 +15,7 @@ import { identify, sayConfiguration, sayGate } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
 import { createHold, type Taken } from './hold.ts';
-import { listen, OWNER_GONE, Stopped } from './signals.ts';
+import { listen, Stopped } from './signals.ts';
 import { createTeardown, prepare, type StartRequest, type Startup, type Teardown } from './startup.ts';
 import type { RunState } from './status.ts';
 import { supervise } from './supervise.ts';
@@ -27,7 +27,7 @@ export async function start(request: StartRequest): Promise<number> {
   const teardown = createTeardown();
   const asks = listen();
   const { link } = request;
-  link?.onGone(() => asks.stop(link.isDetached ? 'who started it has gone before it was ready' : OWNER_GONE));
+  link?.onStop(asks.stop);
   const output = await openOutput(request, teardown);
   const { report } = output;
   let failure: unknown;
@@ -43,8 +43,7 @@ export async function start(request: StartRequest): Promise<number> {
     sayConfiguration(config, request.warnings, report);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
-    if (config.dryRun)
-      return await dryRun({ ...startup, finder: startup.eyes.finder, signal: asks.signal, ending: false });
+    if (config.dryRun) return await dryRun({ ...startup, signal: asks.signal, ending: false });
     const beforeLock = teardown.mark();
     const taken = await takeLock(startup);
     await openLog(startup);

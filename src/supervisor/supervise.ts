@@ -19,7 +19,7 @@ import { openRecorder } from './recorder.ts';
 import { createReload, type Reload } from './reload.ts';
 import { createRun, type Run } from './run.ts';
 import { showRun } from './serve.ts';
-import { OWNER_GONE, Stopped } from './signals.ts';
+import { Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
 import { type Ending, workerCode } from './table.ts';
@@ -193,7 +193,7 @@ async function openGateway(
 
 /** Signals, and the program that it belongs to, speak to the loop from now on. */
 function answerAsks({ asks, link, report, loop, forward }: Run, reload: Reload): void {
-  // Ctrl-C reaches the program and us, and its end may be seen before our own signal: together they are one ask to stop.
+  // Ctrl-C reaches the program and us, and what it does then may be seen before our own signal: together they are one ask to stop.
   let isStoppedByOwner = false;
   asks.answeredBy({
     stop(reason) {
@@ -209,10 +209,10 @@ function answerAsks({ asks, link, report, loop, forward }: Run, reload: Reload):
     forward,
   });
   if (link?.isDetached) return;
-  link?.onGone(() => {
+  link?.onStop((reason) => {
     // A second ask to stop would mean: at once.
     if (loop.state.headed?.to === 'exit') return;
-    loop.send({ kind: 'ask-stop', reason: OWNER_GONE });
+    loop.send({ kind: 'ask-stop', reason });
     isStoppedByOwner = true;
   });
 }

@@ -221,6 +221,10 @@ export function createSweeper(options: SweeperOptions) {
     return { ending: null, disturbed };
   }
 
+  /** A dry run has not asked them yet. */
+  const unproven = (who: string) =>
+    dryRun ? `would ask: ${who} may poll` : `left alone: ${who} may poll, but that is not proven`;
+
   /** Those that may poll, but not on proof: said once each, never stopped; many of them in one line. */
   function tellOfDoubtful(survey: Survey): void {
     const fresh = survey.strays.filter((stray) => isLikely(stray) && !told.has(idOf(stray)));
@@ -228,13 +232,13 @@ export function createSweeper(options: SweeperOptions) {
     for (const stray of fresh) told.add(idOf(stray));
     if (fresh.length > DOUBTFUL_LINES_MAX) {
       const pids = fresh.map(({ pid }) => pid);
-      const text = `left alone: ${pids.length} processes may poll, but that is not proven: pid ${pids.join(', ')}; singlepoll who shows them`;
+      const text = `${unproven(`${pids.length} processes`)}: pid ${pids.join(', ')}; singlepoll who shows them`;
       say(text, 'warn', { pids, grade: 'likely' });
       return;
     }
     for (const stray of fresh) {
       const { pid, grade, proof } = stray;
-      const text = `left alone: ${named(stray)} ${stray.command}${where(stray)} may poll, but that is not proven: ${proof.join(', ')}`;
+      const text = `${unproven(`${named(stray)} ${stray.command}${where(stray)}`)}: ${proof.join(', ')}`;
       say(text, 'warn', { pid, grade, proof });
     }
   }
@@ -257,7 +261,7 @@ export function createSweeper(options: SweeperOptions) {
         ? 'on this machine'
         : 'among the processes that this user may see';
     const result = dryRun
-      ? 'nothing else would be stopped'
+      ? 'nobody else would be stopped unasked'
       : `no other poller of this bot ${isDoubtful ? 'is proven ' : ''}${among}`;
     const isSure = blind === '' && unseen.length === 0 && !isDoubtful;
     say(`${result}${blind}`, isSure ? 'good' : 'warn', { uninspectable: count });
@@ -323,7 +327,7 @@ export function createSweeper(options: SweeperOptions) {
         const isQuiet = isAlone && !before.strays.some(isInTheWay);
         const untilMs = nowMs() + ASK_FOR_MS;
         for (let disturbed = false; ; ) {
-          const asked = prover && !isAlone ? await ask(prover, before, untilMs, abandoned) : null;
+          const asked = prover && !isAlone && !dryRun ? await ask(prover, before, untilMs, abandoned) : null;
           disturbed ||= asked?.disturbed === true;
           if (asked?.ending || signal.aborted || abandoned.aborted)
             return { ending: asked?.ending ?? null, disturbed };

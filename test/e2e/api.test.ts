@@ -32,16 +32,17 @@ async function failure(
 }
 
 /** A program of its own that starts a supervisor, and the pid of that. */
-async function program(b: Bed, options: string, detached = false) {
+async function program(b: Bed, options: string, detached = false, env = {}) {
   const command = JSON.stringify(node('polite.mjs'));
   const file = b.file(
     'program.mjs',
     `import { start } from ${JSON.stringify(INDEX)};
      const supervisor = await start({ command: ${command}, output: 'inherit', ${options} });
+     if (process.env.SP_STOPS) process.on('SIGINT', () => supervisor.stop());
      console.log('supervisor', supervisor.pid, supervisor.state);
      console.log('ended', JSON.stringify(await supervisor.ended));`,
   );
-  const running = b.spawn(process.execPath, [file], { env: b.env, detached });
+  const running = b.spawn(process.execPath, [file], { env: { ...b.env, ...env }, detached });
   await running.waitFor(/^supervisor \d+ /m);
   return { running, pid: Number(/^supervisor (\d+) /m.exec(running.stdout())?.[1]) };
 }
@@ -103,29 +104,31 @@ xit('whoever kills the program: supervisor and worker go with it, gracefully', a
   assert.match(running.stderr(), /the program that it belongs to has gone/);
 });
 
-for (const how of ['means both', 'twice kills'] as const)
+for (const how of ['means both', 'means both, also where the program calls stop()', 'twice kills'] as const)
   xit(`Ctrl-C ${how}: the worker has the time that it needs, unless it is asked again`, async (b) => {
     // Takes 700 ms to end.
     const slow = `import { note, poll } from ${JSON.stringify(worker('poll.mjs'))};
 process.on('SIGTERM', () => setTimeout(() => { note({ ev: 'end' }); process.exit(0); }, 700));
 await poll();`;
     const command = `command: ['node', ${JSON.stringify(b.file('slow.mjs', slow))}]`;
-    const { running, pid } = await program(b, command, how === 'means both');
-    if (how === 'means both') process.kill(-running.pid, 'SIGINT');
+    const isForBoth = how !== 'twice kills';
+    const stops = how.endsWith('stop()') ? { SP_STOPS: '1' } : {};
+    const { running, pid } = await program(b, command, isForBoth, stops);
+    if (isForBoth) process.kill(-running.pid, 'SIGINT');
     else {
       running.signal('SIGKILL');
       await running.waitFor('[stop] stopping: the program that it belongs to has gone');
       // Signals that wait together are one.
       process.kill(pid, 'SIGINT');
-      if (how === 'twice kills') process.kill(pid, 'SIGTERM');
+      process.kill(pid, 'SIGTERM');
     }
     await until('the supervisor to be gone', () => !alive(pid), running);
+    await running.exit();
     assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
-    const isKilled = how === 'twice kills';
     assert.equal(
       b.journal().some(({ ev }) => ev === 'end'),
-      !isKilled,
+      isForBoth,
       running.stderr(),
     );
-    assert.equal(running.stderr().includes('asked again: killing now'), isKilled, running.stderr());
+    assert.equal(running.stderr().includes('asked again: killing now'), !isForBoth, running.stderr());
   });

@@ -115,6 +115,14 @@ async function look(b: Bed, code: number): Promise<StatusDocument> {
   return status;
 }
 
+it('a dry run names who is connected and would be asked, and asks nobody', async (b) => {
+  const stray = await pollingStray(b, 'production_polling_bot.py');
+  const { text } = await b.exits(0, ['start', '--dry-run', ...POLITE]);
+  assert.match(text, new RegExp(`would ask: pid ${stray.pid} .* may poll: holds the token, connected`));
+  assert.deepEqual(polledBy(b, 'production_polling_bot.py'), [stray.pid]);
+  assert.equal(alive(stray.pid), true);
+});
+
 it('status: stopped is 3, with bot, webhook and strays all the same', async (b) => {
   const stray = await pollingStray(b, 'production_polling_bot.py');
   await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
