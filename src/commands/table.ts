@@ -24,7 +24,7 @@ const WHICH_BOT =
   'the bot, by id, @username or name of its folder, from anywhere (default: the one whose token is configured here, else the only one that runs)';
 const BOT = ['--bot <bot>', WHICH_BOT] as const;
 /** The same as an argument: `singlepoll stop @my_bot`. */
-const NAMED = { argument: WHICH_BOT, options: [['--bot <bot>', 'the same']] } as const;
+const NAMED = { argument: WHICH_BOT, options: [['--bot <bot>', 'the same as the argument']] } as const;
 const JSON_OPTION = ['--json', 'print one JSON document (default: off)'] as const;
 const UNIT_NAME = [
   '--name <name>',

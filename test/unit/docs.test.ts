@@ -39,7 +39,10 @@ const GENERATED: Readonly<Record<string, () => string>> = {
     table(
       ['command', 'option', 'meaning'],
       COMMANDS.flatMap(({ name, options = [] }) =>
-        options.map(([flags, help]) => [`\`${name.split(' ')[0]}\``, `\`${flags}\``, help]),
+        options.map(([flags, help, accepts = 'many']) => {
+          const shown = accepts === 'many' ? flags : flags.replace(/<.*>/, `<${accepts.join('|')}>`);
+          return [`\`${name.split(' ')[0]}\``, `\`${shown}\``, help];
+        }),
       ),
     ),
   frameworks: () =>
