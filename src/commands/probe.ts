@@ -29,6 +29,8 @@ const RENEWED_MS = 12_000;
 export interface Probed {
   readonly entry: ReturnType<typeof entryOf>;
   readonly hints: readonly string[];
+  /** Processes of this machine that reacted to a poll of ours: their pids, and whether this user may not see one of them. */
+  readonly reacted: { readonly pids: readonly number[]; readonly unseen: boolean };
   /** The signal that ended it early. */
   readonly interruptedBy: 'SIGINT' | 'SIGTERM' | null;
 }
@@ -106,7 +108,8 @@ async function askSupervisor(
 
 /** Without a poll of our own. */
 function answered(askedMs: number, message: string, result: Verdict['result'] = 'none'): Probed {
-  return { entry: entryOf(askedMs, message, result), hints: [], interruptedBy: null };
+  const reacted = { pids: [], unseen: false };
+  return { entry: entryOf(askedMs, message, result), hints: [], reacted, interruptedBy: null };
 }
 
 async function ask(
@@ -150,15 +153,16 @@ async function ask(
       },
     });
     await Promise.all(watched);
-    const suspects = [...prover.evidence().reactions.keys()];
-    const { message, hints } = probeWords(verdict, askedMs, suspects);
     const unseen = prover
       .unseen()
       .map(unseenWords)
       .map(({ text, hint }) => `${text}: ${hint}`);
+    const reacted = { pids: [...prover.evidence().reactions.keys()], unseen: unseen.length > 0 };
+    const { message, hints } = probeWords(verdict, askedMs, reacted);
     return {
       entry: entryOf(askedMs, message, verdict.result, verdict),
       hints: [...unseen, ...hints],
+      reacted,
       interruptedBy,
     };
   } finally {
@@ -175,10 +179,10 @@ export function probeNotice(botId: number | null, askedMs: number): string {
   );
 }
 
-/** Says what the probe has found in one sentence without a full stop, with hints. `suspects`: pids of processes of this machine that may be the rival. */
-export function probeWords(verdict: Verdict, askedMs: number, suspects: readonly number[]) {
+/** Says what the probe has found in one sentence without a full stop, with hints. */
+export function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['reacted']) {
   const { result, reason, detail, tookMs, quietMs } = verdict;
-  if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, suspects) };
+  if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, reacted) };
   if (result === 'none')
     return {
       message: `none seen in ${seconds(quietMs)}: nobody took the poll from us`,
@@ -221,10 +225,12 @@ function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): stri
     : `${rhythm}; it polls again ${seconds(retryMs)} after a conflict, ${hintOfRetry(retryMs)}`;
 }
 
-function rivalHints({ rhythmMs, conflicts }: Verdict, suspects: readonly number[]): string[] {
-  const it = suspects.length === 1 ? 'the process' : 'one of the processes';
-  const local = `it may be ${it} above (pid ${suspects.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
-  const hints = [suspects.length > 0 ? local : `${RIVAL_ELSEWHERE}: ${RIVAL_CURE}`];
+function rivalHints({ rhythmMs, conflicts }: Verdict, { pids, unseen }: Probed['reacted']): string[] {
+  const it = pids.length === 1 ? 'the process' : 'one of the processes';
+  const local = `it may be ${it} above (pid ${pids.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
+  const hints: string[] = [];
+  if (pids.length > 0) hints.push(local);
+  else if (!unseen) hints.push(`${RIVAL_ELSEWHERE}: ${RIVAL_CURE}`);
   if (rhythmMs === null && conflicts > 0) hints.push('singlepoll who --probe=40    # for its rhythm');
   return hints;
 }

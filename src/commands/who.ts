@@ -62,8 +62,11 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   if (probed?.interruptedBy) return probed.interruptedBy === 'SIGINT' ? 130 : 143;
   // A process that did not react to our question does not poll.
-  const isSuspect = ({ grade }: Stray) => (probed ? isStopped(grade) : grade !== 'hint');
-  const isElsewhere = probed ? probed.entry.result !== 'none' : fightsOf(doc).length > 0;
+  const isSuspect = ({ grade, pid }: Stray) =>
+    probed ? isStopped(grade) || (grade === 'likely' && probed.reacted.pids.includes(pid)) : grade !== 'hint';
+  const isElsewhere = probed
+    ? probed.entry.result !== 'none' || probed.reacted.unseen
+    : fightsOf(doc).length > 0;
   return strays.some(isSuspect) || isElsewhere ? 1 : 0;
 }
 
@@ -80,14 +83,17 @@ function probeLines({ entry, hints }: Probed, paint: Paint): string[] {
 }
 
 /** Tells of each process here what the probe has shown. */
-function verdictLines(strays: readonly Stray[], { entry }: Probed, paint: Paint): string[] {
+function verdictLines(strays: readonly Stray[], { entry, reacted }: Probed, paint: Paint): string[] {
   return strays.flatMap((stray) => {
     const name = `${nameOf(stray)}${stray.cwd ? `, in ${stray.cwd}` : ''}`;
     if (isStopped(stray.grade)) {
       const cure = respawnerOf(stray) ?? `stop it: kill ${stray.pid}, or singlepoll start -- COMMAND`;
       return [`${paint('error', stray.grade)} ${name}`, `  → ${stray.proof.join(', ')}; ${cure}`];
     }
-    return stray.grade === 'likely' && entry.result !== 'cannot-tell' ? [`does not poll: ${name}`] : [];
+    if (stray.grade !== 'likely') return [];
+    if (reacted.pids.includes(stray.pid))
+      return [`${paint('warn', 'may poll:')} ${name}`, `  → ${stray.proof.join(', ')}`];
+    return entry.result === 'cannot-tell' ? [] : [`does not poll: ${name}`];
   });
 }
 

@@ -218,11 +218,12 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
       const before = status.record.tally.straysStopped;
       if (!(await hunt.question(renew))) return null;
       await acting;
-      const { tally, strays, rival } = status.record;
+      const { tally, strays, rival, overlap } = status.record;
       if (tally.straysStopped > before)
         return `somebody else polled here and was stopped: ${tally.lastStray}`;
       const guilty = strays.find(({ grade }) => grade === 'proven');
-      return rival.here ?? (guilty ? `pid ${guilty.pid} (${guilty.command}) polls, too` : '');
+      if (guilty) return rival.here ?? `pid ${guilty.pid} (${guilty.command}) polls, too`;
+      return rival.here ?? (overlap && suspectWords()) ?? '';
     },
     stop(): void {
       over.abort();

@@ -1,5 +1,7 @@
 // `who` and `who --probe`: graded processes of this machine, rivals that no search finds, what a probe must not disturb or claim.
 import assert from 'node:assert/strict';
+import { chownSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { StrayEntry } from '../../src/supervisor/status.ts';
 import {
   type Bed,
@@ -14,8 +16,9 @@ import {
 import { assertNoToken } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
 import { startRival, working } from '../support/rival.ts';
+import { NOBODY } from '../support/squatter.ts';
 import { assertStrayShape } from '../support/status.ts';
-import { pollingStray } from '../support/strays.ts';
+import { pollingStray, startHidden } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 interface ProbeView {
@@ -79,6 +82,31 @@ it('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with g
   await until('the stray to be gone', () => stray.ended(), { ms: 30_000 });
   await b.exits(0, 'who');
 });
+
+for (const [how, retryS] of [
+  ['comes back', '0.2'],
+  ['does not come back in time', '60'],
+] as const) {
+  it(`probe: a poller here that has reacted once and ${how}: 1, it may poll`, async (b) => {
+    const { pids } = await startHidden(b, 'hidden', { args: ['--at-409', retryS] });
+    const { stdout } = await b.exits(1, 'who --probe=4');
+    const [pid] = pids();
+    assert.match(stdout, new RegExp(`^may poll: pid ${pid} .*\\n +→ connected, received something`, 'm'));
+    assert.doesNotMatch(stdout, new RegExp(`does not poll: pid ${pid}|no other poller found`));
+  });
+
+  it(`probe: one of another user that reacts and ${how}: 1, with its user, and nothing of elsewhere`, async (b) => {
+    if (process.getuid?.() !== 0) return;
+    await startHidden(b, 'hidden', { args: ['--at-409', retryS] });
+    const SINGLEPOLL_DIR = join(b.dir, 'theirs');
+    mkdirSync(SINGLEPOLL_DIR, { mode: 0o700 });
+    chownSync(SINGLEPOLL_DIR, NOBODY, NOBODY);
+    const theirs = { env: { ...b.env, SINGLEPOLL_DIR }, uid: NOBODY, cwd: '/' };
+    const { stdout } = await b.exits(1, 'who --probe=4', theirs);
+    assert.match(stdout, /→ a process of user root polls this bot here, and this user may not see which/);
+    assert.doesNotMatch(stdout, /no other poller found/);
+  });
+}
 
 it('probe: nobody: 0, held once for its time, what it disturbs said first', async (b) => {
   const run = b.cli('who --probe=5');
