@@ -16,15 +16,11 @@ const MINUTE = 60_000;
 const COOLDOWN_MS = 15 * MINUTE;
 const UNIX = 1_700_000_000_000;
 
-const event = (kind: AlertKind, text = `${kind} happened`): AlertEvent => ({
-  ...{ kind, text, hint: null, atMs: UNIX },
-});
-
 function story(saved: unknown = null, nowMs = UNIX) {
   const gate = createAlertGate(COOLDOWN_MS, JSON.parse(JSON.stringify(saved)), nowMs);
   return {
     at(atMs: number, well: boolean, ...kinds: AlertKind[]): string[] {
-      const events = kinds.map((it) => event(it));
+      const events: AlertEvent[] = kinds.map((kind) => ({ kind, text: kind, hint: null, atMs: UNIX }));
       const out = gate.step(UNIX + atMs, events, well);
       return out.map(({ kind, more }) => (more > 0 ? `${kind}+${more}` : kind));
     },
@@ -41,7 +37,7 @@ const MESSAGE = alertMessage(
     hint: 'singlepoll start',
     lines: [
       'Traceback <main> & so on',
-      `token is ${TOKEN}, ${TOKEN.split(':')[1]}`,
+      `it is ${TOKEN}, ${TOKEN.split(':')[1]}`,
       '*bold* \u001b[31m @everyone',
     ],
     atMs: SAMPLE_NOW_MS,
@@ -62,10 +58,8 @@ test('cooldown: the first goes out at once, more of the same are told together a
 });
 
 describe('recovered', () => {
-  const stories: [
-    string,
-    ...(readonly [atMs: number, well: boolean, events: AlertKind[], told: string[]])[],
-  ][] = [
+  type Step = readonly [atMs: number, well: boolean, events: AlertKind[], told: string[]];
+  const stories: [string, ...Step[]][] = [
     [
       'once, when all has been well for the settle time after an alerted problem',
       [0, false, ['rival'], ['rival']],
@@ -176,16 +170,13 @@ describe('queue', () => {
     assert.deepEqual([failed, waiting, lastError], [1, 0, 'there: HTTP 500']);
   });
   test('a pause that is asked for is kept, also in a hurry; another wait is not', async (t) => {
-    for (const [afterMs, tries] of [
-      [5_000, 1],
-      [null, 2],
-    ] as const) {
+    for (const afterMs of [5_000, null]) {
       const it = bench(t);
       it.post(1);
       await it.answer({ kind: 'later', error: '429', afterMs });
       const done = it.queue.hurry();
       await new Promise(setImmediate);
-      assert.equal(it.tried.length, tries);
+      assert.equal(it.tried.length, afterMs === null ? 2 : 1);
       await it.pass(5_000);
       await it.answer({ kind: 'ok' });
       await done;
@@ -224,7 +215,7 @@ at 2026-11-21 12:00:00 UTC
 and 2 times more since the last alert
 its last lines:
 | Traceback <main> & so on
-| token is 123456:…, …
+| it is 123456:…, …
 | *bold* \\e[31m @everyone
 next: singlepoll start`,
   );
@@ -267,14 +258,8 @@ test('answers of a URL: what is tried again, after how long, and what never work
   assert.equal(kind(429, '999999'), 'later 3600000');
 });
 
-const { tally: TALLY } = newRecord(
-  {
-    bot: null,
-    supervisor: { pid: 1, startedAt: null, version: null, command: [], cwd: null },
-    deafAfterMs: 1,
-  },
-  'gateway',
-);
+const supervisor = { pid: 1, startedAt: null, version: null, command: [], cwd: null };
+const { tally: TALLY } = newRecord({ bot: null, supervisor, deafAfterMs: 1 }, 'gateway');
 const look = (
   { tally, ...more }: Partial<Omit<Look, 'tally'>> & { tally?: Partial<Look['tally']> } = {},
   doc: Parameters<typeof sampleStatus>[0] = {},
@@ -284,9 +269,7 @@ const look = (
   ...more,
 });
 const kinds = (before: Look, after: Look) => eventsBetween(before, after).map(({ kind }) => kind);
-const RIVAL = {
-  problems: [{ code: 'rival', message: 'a rival takes the poll: 3 conflicts', hint: 'stop it' }],
-};
+const RIVAL = { problems: [{ code: 'rival', message: 'a rival takes the poll', hint: 'stop it' }] };
 const CONFLICT = { problems: [{ code: 'conflict', message: 'somebody else polls' }] };
 
 describe('what has happened', () => {
@@ -298,11 +281,10 @@ describe('what has happened', () => {
       look(),
       look({
         tally: {
-          straysStopped: 1,
+          ...{ straysStopped: 1, lastStray: 'pid 9 (x)' },
           webhookSetAgain: 2,
           deafReplaced: 1,
           leasesLost: 1,
-          lastStray: 'pid 9 (x)',
         },
       }),
       ['stray-stopped', 'webhook-set', 'deaf', 'lease-lost'],
@@ -350,9 +332,8 @@ describe('what has happened', () => {
     const end = (code: number, reason: string, record: object = {}, isStray = false) => {
       const state = { ...initial, lastExit: { code: 3, signal: null, atMs: 0 } };
       const known = { crashLoop: null, overlap: null, state, ...record };
-      const { kind, text, lines } = eventOfEnd(
-        ...([{ code, reason }, false, known, () => isStray, ['last'], UNIX] as const),
-      );
+      const end = { code, reason };
+      const { kind, text, lines } = eventOfEnd(end, false, known, () => isStray, ['last'], UNIX);
       return [kind, text, ...(lines ?? [])];
     };
     const crash = { crashLoop: { exits: 11, periodMs: 300_000 } };
@@ -383,24 +364,14 @@ test('the digest counts since the last one', () => {
     },
     {
       worker: { ...sampleStatus().worker!, restarts: 8 },
-      polling: {
-        ...sampleStatus().polling!,
-        polls: 2_920,
-        updates: 160,
-        conflicts: { poller: 6, webhook: 1 },
-      },
+      polling: { ...since.doc.polling!, polls: 2_920, updates: 160, conflicts: { poller: 6, webhook: 1 } },
       alerts: { sent: 3, failed: 0, waiting: 0, lastError: null },
     },
   );
   const span = { fromMs: SAMPLE_NOW_MS - 3_600_000, untilMs: SAMPLE_NOW_MS - 2_880_000, times: 1 };
   const day: Summary = {
-    ...{
-      fromMs: SAMPLE_NOW_MS - DAY,
-      untilMs: SAMPLE_NOW_MS,
-      minutes: '',
-      notPolledMs: 720_000,
-      polledMs: DAY - 720_000,
-    },
+    ...{ fromMs: since.unixMs, untilMs: SAMPLE_NOW_MS, minutes: '' },
+    ...{ notPolledMs: 720_000, polledMs: DAY - 720_000 },
     sums: { polled: 1_427, standby: 0, restart: 1, outage: 0, conflict: 0, gap: 12, unknown: 0 },
     spans: [{ ...span, state: 'gap', lastedMs: 720_000, cause: `crash ${FROM.secrets[0]}`, lasts: false }],
   };
@@ -443,9 +414,7 @@ describe('the time of the digest', () => {
     const at = (text: string) => Date.parse(text);
     const isDue = createDaily({ hour: 9, minute: 0, zone: 'UTC' }, at('2026-01-01T08:00Z'));
     const asked = ['01T09:00', '01T08:00', '01T09:00', '04T12:00', '04T12:01', '05T08:59'];
-    assert.deepEqual(
-      asked.map((text) => isDue(at(`2026-01-${text}Z`))),
-      [true, false, false, true, false, false],
-    );
+    const due = asked.filter((text) => isDue(at(`2026-01-${text}Z`)));
+    assert.deepEqual(due, ['01T09:00', '04T12:00']);
   });
 });

@@ -88,6 +88,7 @@ function gives(title: string, rows: readonly (readonly [Case, Partial<Config>])[
 }
 
 const flag = (flags: RawFlags): Case => ({ flags });
+const lease = (url: string, more: RawFlags = {}): Case => flag({ lease: url, ...more });
 
 test('without anything given all is as the table says', async () => {
   const { warnings, settings, ...config } = await good({});
@@ -106,21 +107,13 @@ const from = (
   place: string,
 ): Partial<Config> => ({ settings: [{ option, value, from: place }] });
 const layers: Case = { toml: '\n\nstopTimeout = "4s"', files: { '.env': '\nSINGLEPOLL_STOP_TIMEOUT=3s' } };
-const twin = 'SINGLEPOLL_STOP_TIMEOUT in';
+const stopTwin = (value: string) => ({ env: { SINGLEPOLL_STOP_TIMEOUT: value } });
+const timeout = (value: string, place: string) => from('stopTimeout', value, place);
 gives('flag, environment, env file, TOML; an empty variable sets nothing, a weaker mistake does not matter', [
-  [
-    { ...layers, env: { SINGLEPOLL_STOP_TIMEOUT: 'x' }, flags: { stopTimeout: '1s' } },
-    from('stopTimeout', '1s', '--stop-timeout'),
-  ],
-  [
-    { ...layers, env: { SINGLEPOLL_STOP_TIMEOUT: '2s' } },
-    from('stopTimeout', '2s', `${twin} the environment`),
-  ],
-  [layers, from('stopTimeout', '3s', `${twin} .env line 2`)],
-  [
-    { toml: layers.toml!, env: { SINGLEPOLL_STOP_TIMEOUT: '' } },
-    from('stopTimeout', '4s', 'stopTimeout in singlepoll.toml line 3'),
-  ],
+  [{ ...layers, ...stopTwin('x'), flags: { stopTimeout: '1s' } }, timeout('1s', '--stop-timeout')],
+  [{ ...layers, ...stopTwin('2s') }, timeout('2s', 'SINGLEPOLL_STOP_TIMEOUT in the environment')],
+  [layers, timeout('3s', 'SINGLEPOLL_STOP_TIMEOUT in .env line 2')],
+  [{ toml: layers.toml!, ...stopTwin('') }, timeout('4s', 'stopTimeout in singlepoll.toml line 3')],
 ]);
 const offBy = (place: string) => ({ ...from('gateway', false, place), gateway: false });
 gives('each flag has two names, and can be taken back', [
@@ -164,10 +157,7 @@ refused('values and keys of the TOML file, also where the command line makes the
   [{ toml: '[supervisor]\nwait = true' }, /^supervisor in singlepoll\.toml line 1: there is no such option$/],
   [{ toml: `token = "${TOKEN}"` }, /does not go into this file.*tokenFile or tokenEnv/],
   [{ toml: `"${TOKEN}" = 1` }, /123456:….* there is no such option/],
-  [
-    { toml: 'backoff = "5s,1s"' },
-    /^backoff in .* line 1 is "5s,1s": MIN is .* MAX\. Accepted: MIN,MAX, such/,
-  ],
+  [{ toml: 'backoff = "5s,1s"' }, /^backoff in .* 1 is "5s,1s": MIN is .* MAX\. Accepted: MIN,MAX, such/],
   [{ toml: 'stopTimeout = true' }, /is "true": it is not a time/],
   ...['2024-01-01', '{a = 1}', '[["x"]]'].map((it): Row => [{ toml: `stray = ${it}` }, /it is not a text/]),
   [{ toml: 'wait = ' }, /^singlepoll\.toml: line 1, column \d+: /],
@@ -191,10 +181,8 @@ test('paths in TOML are relative to its folder, others to the working folder', a
   };
   const request = { bare: true, argvCommand: ['x'], files, flags: { config: 'etc/bot.toml' } };
   const { cwd, warnings, ...config } = await good(request);
-  assert.deepEqual(
-    [config.tokenSource, config.envFileVars, warnings],
-    ['the file etc/token', { A: '1' }, []],
-  );
+  assert.deepEqual([config.envFileVars, warnings], [{ A: '1' }, []]);
+  assert.equal(config.tokenSource, 'the file etc/token');
   assert.equal(config.logFile, join(cwd, 'etc/log'));
   const other = { ...request, flags: { ...request.flags, envFile: 'my.env' } };
   assert.deepEqual((await good(other)).envFileVars, { A: '2' });
@@ -259,22 +247,14 @@ warned('what has no effect, and names that nobody reads', [
 
 const usual = { bare: true, env: { BOT_TOKEN: TOKEN } };
 const procfile = (text: string): Case => ({ ...usual, files: { Procfile: text } });
-const line = (name: string, text: string) => ({
-  command: { argv: ['sh', '-c', text], source: `${name}: in Procfile` },
-});
+const command = (source: string, ...argv: string[]) => ({ command: { argv, source } });
+const line = (name: string, text: string) => command(`${name}: in Procfile`, 'sh', '-c', text);
 gives('the command comes word for word from the command line, then TOML, then a line of the Procfile', [
   [
-    {
-      argvCommand: ['node', '', '--wait', 'a b', '$X'],
-      toml: 'command = ["t"]',
-      files: { Procfile: 'web: w' },
-    },
-    { command: { argv: ['node', '', '--wait', 'a b', '$X'], source: 'command line' } },
+    { ...procfile('web: w'), argvCommand: ['node', '', '--wait', 'a b', '$X'], toml: 'command = ["t"]' },
+    command('command line', 'node', '', '--wait', 'a b', '$X'),
   ],
-  [
-    { ...procfile('web: w'), toml: 'command = ["t"]' },
-    { command: { argv: ['t'], source: 'command in singlepoll.toml line 1' } },
-  ],
+  [{ ...procfile('web: w'), toml: 'command = ["t"]' }, command('command in singlepoll.toml line 1', 't')],
   [procfile('web: w\nbot: b\nworker:  x $PORT && y  \n'), line('worker', 'x $PORT && y')],
   [procfile('web: w\r\nbot: b\n'), line('bot', 'b')],
   [{ bare: true, flags: { sandbox: true } }, { command: null }],
@@ -286,10 +266,7 @@ refused('a command or a token that is missing', [
   [procfile('# worker: no\nclock: c\nworker:\n'), /Procfile has no worker:, bot: or web: line/],
   // A file that can't be read is said, not also what may stand in it.
   [{ bare: true, toml: 'x' }, /^singlepoll\.toml: line 1/],
-  [
-    { bare: true, argvCommand: ['x'] },
-    /^no bot token: .*and there is no \.env in .*--token-file.*--sandbox/s,
-  ],
+  [{ bare: true, argvCommand: ['x'] }, /^no bot token: .*there is no \.env in .*--token-file.*--sandbox/s],
   [{ bare: true, argvCommand: ['x'], files: { '.env': 'A=1' } }, /^no bot token: .* nor in \.env/],
   [
     { bare: true, argvCommand: ['x'], files: { '.env': `MY_TOKEN=${TOKEN}` } },
@@ -298,30 +275,30 @@ refused('a command or a token that is missing', [
   ...(['who', 'ping', 'reset'] as const).map((command): Row => [{ bare: true, command }, /^no bot token/]),
 ]);
 
+const disabled = (value: string, pollingDoubt: string | null) =>
+  [{ env: { POLLING_ENABLED: value } }, { polling: false, pollingDoubt }] as const;
 gives('POLLING_ENABLED: exactly 1, or unset, polls; deploy mode needs no token', [
   [{ env: { POLLING_ENABLED: '1' } }, { polling: true, pollingDoubt: null }],
-  ...['', '0', '11'].map(
-    (it) => [{ env: { POLLING_ENABLED: it } }, { polling: false, pollingDoubt: null }] as const,
+  ...['', '0', '11'].map((it) => disabled(it, null)),
+  ...['true', 'YES', '1 ', '"1"', '01'].map((it) =>
+    disabled(
+      it,
+      `POLLING_ENABLED in the environment is "${it}", which reads like a yes, but only 1 enables polling`,
+    ),
   ),
-  ...['true', 'YES', '1 ', '"1"', '01'].map((it) => {
-    const pollingDoubt = `POLLING_ENABLED in the environment is "${it}", which reads like a yes, but only 1 enables polling`;
-    return [{ env: { POLLING_ENABLED: it } }, { polling: false, pollingDoubt }] as const;
-  }),
   [{ files: { '.env': 'POLLING_ENABLED=0' } }, { polling: false }],
   [{ bare: true, argvCommand: ['x'], env: DEPLOY }, { botId: null }],
   [{ env: { ...DEPLOY, TELEGRAM_TOKEN: OTHER } }, { token: null, gateway: false }],
   [
-    { env: { ...DEPLOY, ...CHAT }, flags: { lease: ENGINE } },
+    { ...lease(ENGINE), env: { ...DEPLOY, ...CHAT } },
     { botId: 123456, lease: null, alerts: null },
   ],
 ]);
 
 const MINE = { tokenEnv: 'MINE' };
-const found = (source: string, ...tokenVariables: readonly string[]) => ({
-  token: TOKEN,
-  tokenSource: source,
-  tokenVariables,
-});
+const found = (tokenSource: string, ...tokenVariables: readonly string[]) => {
+  return { token: TOKEN, tokenSource, tokenVariables };
+};
 const bare = (env: Record<string, string>, file = '', flags: RawFlags = {}): Case => {
   return { bare: true, argvCommand: ['x'], env, files: { '.env': file, token: TOKEN }, flags };
 };
@@ -340,10 +317,7 @@ refused('two bots, and what is no token', [
     bare({ TELEGRAM_TOKEN: TOKEN }, `BOT_TOKEN=${OTHER}`),
     /two different bots: TELEGRAM_TOKEN in the environment is bot 123456, BOT_TOKEN in \.env is bot 654321/,
   ],
-  [
-    bare({ MINE: TOKEN, BOT_TOKEN: OTHER }, '', MINE),
-    /^two .* MINE in the environment is bot 123456, BOT_TOKEN/,
-  ],
+  [bare({ MINE: TOKEN, BOT_TOKEN: OTHER }, '', MINE), /^two .* MINE in .* is bot 123456, BOT_TOKEN/],
   [bare({ BOT_TOKEN: OTHER }, '', { tokenFile: 'token' }), /the file token is bot 123456, BOT_TOKEN in/],
   [bare({ TELEGRAM_BOT_TOKEN: 'nonsense1', BOT_TOKEN: TOKEN }), /is no bot token: there is no colon/],
   [bare({ BOT_TOKEN: TOKEN }, 'A=1', MINE), /MINE is not set in the environment nor in \.env/],
@@ -354,21 +328,12 @@ refused('two bots, and what is no token', [
   ),
 ]);
 warned('tokens that are not used', [
-  [
-    bare({ BOT_TOKEN: TOKEN }, `TELEGRAM_TOKEN=${RENEWED}`),
-    /^TELEGRAM_TOKEN in \.env holds another secret for bot/,
-  ],
-  [
-    bare({ BOT_TOKEN: TOKEN }, `BOT_TOKEN=${OTHER}`),
-    /BOT_TOKEN in \.env is bot 654321; the environment wins/,
-  ],
-  [
-    bare({ BOT_TOKEN: TOKEN }, 'TELEGRAM_TOKEN=changeme'),
-    /TELEGRAM_TOKEN in \.env .* not used: it is a placeholder/,
-  ],
+  [bare({ BOT_TOKEN: TOKEN }, `TELEGRAM_TOKEN=${RENEWED}`), /^TELEGRAM_TOKEN in .* another secret for bot/],
+  [bare({ BOT_TOKEN: TOKEN }, `BOT_TOKEN=${OTHER}`), / \.env is bot 654321; the environment wins/],
+  [bare({ BOT_TOKEN: TOKEN }, 'TELEGRAM_TOKEN=changeme'), /^TELEGRAM_TOKEN .* not used: it is a placeholder/],
   [
     {
-      flags: { sandbox: true, tokenFile: 'nothing' },
+      ...flag({ sandbox: true, tokenFile: 'x' }),
       env: { TELEGRAM_API_ROOT: 'http://x', TELEGRAM_TOKEN: OTHER },
     },
     /^--sandbox has a bot of its own: the token given \(--token-file, BOT_TOKEN, TELEGRAM_TOKEN\) is not used/,
@@ -377,14 +342,8 @@ warned('tokens that are not used', [
 ]);
 test('what is a token, and what people paste in place of one; no part of a damaged one is shown', async () => {
   const real = `111111:tokenHERExxxx${'a1'.repeat(11)}`;
-  for (const token of [
-    TOKEN,
-    real,
-    `7:${secret('A')}`,
-    `8123456789:AA-_${'x'.repeat(31)}`,
-    `1:${'a'.repeat(24)}`,
-  ])
-    assert.ok(readToken(token).ok, token);
+  const odd = [`7:${secret('A')}`, `8123456789:AA-_${'x'.repeat(31)}`, `1:${'a'.repeat(24)}`];
+  for (const token of [TOKEN, real, ...odd]) assert.ok(readToken(token).ok, token);
   const bad: readonly (readonly [string, RegExp])[] = [
     [' ', /blank/],
     [`${TOKEN}\n`, /white space/],
@@ -422,11 +381,8 @@ test('what is a token, and what people paste in place of one; no part of a damag
 test('status and its like work beside mistakes that do not concern them', async () => {
   for (const command of ['status', 'stop', 'restart', 'logs'] as const)
     assert.equal((await good({ bare: true, command })).botId, null);
-  for (const toml of [
-    'nonsense',
-    'backoff = "x"\nwait = true\ntakeover = true\nzzz = 1',
-    'lease = "env:NOPE"',
-  ]) {
+  const many = 'backoff = "x"\nwait = true\ntakeover = true\nzzz = 1';
+  for (const toml of ['nonsense', many, 'lease = "env:NOPE"']) {
     const { botId, warnings } = await good({ toml, command: 'status' });
     assert.ok(botId === 123456 && warnings.length > 0, toml);
   }
@@ -463,13 +419,9 @@ gives('alerts to the admin chat and to a URL, in the format of its host', [
     { alerts: { ...alerts, digest: { hour: 7, minute: 30, zone: 'Asia/Tokyo' } } },
   ],
 ]);
-const lease = (url: string, more: RawFlags = {}): Case => ({ flags: { lease: url, ...more } });
 refused('targets, nothing of which is shown but where they lead', [
   [flag({ alertUrl: 'env:NOPE' }), /NOPE is not set/],
-  [
-    flag({ alertUrl: HOOK.replace('https', 'ftp') }),
-    /^--alert-url is "ftp:.*hooks\.slack\.com\/…": .*neither http/,
-  ],
+  [flag({ alertUrl: HOOK.replace('https', 'ftp') }), /^--alert-url .*hooks\.slack\.com\/…": .*neither http/],
   [flag({ alertUrl: 'https://ntfy.sh/' }), /without a topic/],
   [flag({ alertFormat: 'jsno' }), /did you mean json\?/],
   [flag({ digest: '25:00', digestZone: 'Mars/Olympus' }), /no such time/, /no such time zone/],
@@ -488,11 +440,8 @@ test('each place of the lease, the strongest first; its times; no password stand
     { toml: 'lease = "env:SHARED"', env: { SHARED: ENGINE } },
     { files: { '.env': `SINGLEPOLL_LEASE=${ENGINE}` } },
     { ...shared, files: { '.env': `SHARED="${ENGINE}"` } },
-    {
-      ...shared,
-      env: { SHARED: ` ${ENGINE}\n`, SINGLEPOLL_LEASE: 'k8s:' },
-      files: { '.env': 'SHARED=k8s:' },
-    },
+    { ...shared, env: { SHARED: ` ${ENGINE}\n` }, files: { '.env': 'SHARED=k8s:' } },
+    { ...shared, env: { SHARED: ENGINE, SINGLEPOLL_LEASE: 'k8s:' } },
   ];
   for (const place of places) {
     const config = await good(place);
@@ -500,30 +449,18 @@ test('each place of the lease, the strongest first; its times; no password stand
   }
   const asked = async (more: RawFlags) =>
     (await good({ ...shared, ...{ env: { SHARED: 'k8s:' } }, flags: { ...shared.flags, ...more } })).lease;
-  const from = 'SHARED (named by --lease)';
-  assert.deepEqual(await asked({ leaseProfile: 'fast' }), {
-    url: 'k8s:',
-    from,
-    profile: 'fast',
-    ttlMs: null,
-    timesFrom: '--lease-profile',
-  });
-  assert.deepEqual(await asked({ leaseTtl: '7s' }), {
-    url: 'k8s:',
-    from,
-    profile: 'default',
-    ttlMs: 7_000,
-    timesFrom: '--lease-ttl',
-  });
+  const place = { url: 'k8s:', from: 'SHARED (named by --lease)' };
+  const fast = { ...place, profile: 'fast', ttlMs: null, timesFrom: '--lease-profile' };
+  assert.deepEqual(await asked({ leaseProfile: 'fast' }), fast);
+  const seven = { ...place, profile: 'default', ttlMs: 7_000, timesFrom: '--lease-ttl' };
+  assert.deepEqual(await asked({ leaseTtl: '7s' }), seven);
   const both = { lease: ENGINE, alertUrl: HOOK };
   const { warnings } = await good(flag(both));
-  assert.deepEqual(
-    warnings.map((it) => /in (--\S+) shows in process lists/.exec(it)?.[1]),
-    ['--lease', '--alert-url'],
-  );
-  assert.deepEqual(
-    secretFlags({ ...both, detach: true }).map(({ value }) => value),
-    [ENGINE, HOOK],
-  );
+  assertSaid(warnings, [/in --lease shows in process lists/, /in --alert-url shows in/], flag(both));
+  const secrets = secretFlags({ ...both, detach: true });
+  assert.deepEqual(secrets, [
+    { name: 'lease', value: ENGINE },
+    { name: 'alertUrl', value: HOOK },
+  ]);
   assert.deepEqual(secretFlags({ lease: 'redis://10.0.0.1', alertUrl: 'env:HOOK' }), []);
 });

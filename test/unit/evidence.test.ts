@@ -9,13 +9,7 @@ function seen(pid: number, startId = String(pid)): Seen {
   const owner: Owner = { pid, startId, parent, program: null };
   return {
     client: { key: `${pid} ${startId}`, uid: 1000, cgroup: null, owner, isHeld: true },
-    reaction: {
-      socket: `${pid} ${startId}`,
-      bytes: 420,
-      isConflict: true,
-      isTooLong: false,
-      isUnclear: false,
-    },
+    reaction: { socket: '', bytes: 420, isConflict: true, isTooLong: false, isUnclear: false },
     holdsAnother: false,
   };
 }

@@ -55,12 +55,7 @@ for (const [name, stray, facts, grade] of [
   ['two tokens, reacted once', py(two), reacted('once'), 'likely'],
   ['two tokens, reacted twice', py(two), reacted('twice'), 'proven'],
   ["another bot's token only, reacted once", py({ otherBots: ['2'] }), reacted('once'), 'likely'],
-  [
-    'a shell script that asks with one curl after another',
-    py({ env: ours }, 'sh x.sh'),
-    reacted('once'),
-    'proven',
-  ],
+  ['a shell script that asks by curl', py({ env: ours }, 'sh x.sh'), reacted('once'), 'proven'],
   ['a shell script whose curls reacted', py({ env: ours }, 'sh x.sh'), byChildren, 'proven'],
   ['whoever else starts pollers one after another', py({ env: ours }), byChildren, 'likely'],
   ['a shell script, token and connection', py({ env: ours }, 'sh x.sh'), connected, 'hint'],
@@ -90,13 +85,9 @@ test('the proof says all that was seen, strongest first', () => {
   assert.deepEqual(proof(py({ env: cookie })), ['SINGLEPOLL_BOT in environment']);
   assert.deepEqual(proof(py(), { leftovers: new Set([100]) }), ['left behind by an earlier worker']);
   assert.deepEqual(proof(py({ env: ours }), reacted('once')), [holds, 'connected', POLLS]);
-  const once = [
-    holds,
-    'connected',
-    'also holds the token of bot 222222',
-    'received something when we polled, once',
-  ];
-  assert.deepEqual(proof(py(two), reacted('once')), once);
+  const other = 'also holds the token of bot 222222';
+  const once = 'received something when we polled, once';
+  assert.deepEqual(proof(py(two), reacted('once')), [holds, 'connected', other, once]);
   assert.deepEqual(proof(py({ ...named(), env: ours })), ['script matches --stray polling_bot', holds]);
 });
 
@@ -106,11 +97,7 @@ for (const [name, stray, facts] of [
   ['less', py(GUILTY, '/usr/bin/less production_polling_bot.py'), {}],
   ['vim', py(GUILTY, 'vim production_polling_bot.py'), {}],
   ['grep', py(GUILTY, 'grep -r production_polling_bot.py .'), {}],
-  [
-    'a browser',
-    py(GUILTY, '/opt/google/chrome/chrome --app=https://web.telegram.org'),
-    { connected: new Set([100]) },
-  ],
+  ['a browser', py(GUILTY, '/opt/google/chrome/chrome --app=https://web.telegram.org'), connected],
   ['a login shell', py(GUILTY, '-bash'), {}],
   ['an interactive shell', py(GUILTY, '/bin/zsh -i'), {}],
   ['an interactive shell with a script', py(GUILTY, 'bash -i production_polling_bot.py'), {}],
@@ -136,10 +123,7 @@ for (const [name, stray, facts] of [
 ] as const satisfies readonly (readonly [string, Proc, Partial<Facts>])[]) {
   test(`never stopped: ${name}`, () => {
     const found = gradeOf(stray, { ...reacted('twice'), ...facts });
-    assert.ok(
-      found === null || ['hint', 'likely'].includes(found.grade),
-      `${found?.grade}: ${found?.proof.join(', ')}`,
-    );
+    assert.match(found?.grade ?? 'hint', /^(hint|likely)$/, found?.proof.join(', '));
   });
 }
 
@@ -171,13 +155,9 @@ test('an earlier spawn of the same run is own, also between two workers', () => 
 
 test('descendants of the worker are its tree, also when their environment is wiped', () => {
   const worker = proc(99, 50, 'gunicorn app:app', { env: ours });
-  const child = py({ ppid: 99, env: null });
-  assert.equal(
-    gradeOf({ ...child, ...named() }, { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } }, [
-      worker,
-    ]),
-    null,
-  );
+  const child = py({ ppid: 99, env: null, ...named() });
+  const facts = { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } };
+  assert.equal(gradeOf(child, facts, [worker]), null);
 });
 
 test('a shell of a person with the cookie is a hint; a shell with a script is own', () => {

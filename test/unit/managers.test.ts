@@ -89,6 +89,7 @@ function table(kind: string, cases: readonly (readonly [string, PaperMachine, Ex
 const INIT = '/sbin/init';
 const BOT = 'python3 bot.py';
 const ID = 'c0ffee12'.repeat(8);
+const SHORT = ID.slice(0, 12);
 const POD = '5f1e7a3c-0c1b-4f4e-9a51-0123456789ab';
 
 const SHOW = 'show --no-pager -p Id,LoadState,MainPID,Restart,UnitFileState,TriggeredBy -- bot.service';
@@ -127,16 +128,8 @@ table('systemd', [
     unit({}, { line: [INIT, 'host', { argv: '-bash', tty: 9 }, BOT] }),
     null,
   ],
-  [
-    'a transient one has nothing to disable',
-    unit({ UnitFileState: 'transient' }),
-    stopWith('systemctl stop bot.service'),
-  ],
-  [
-    'a generated one is masked',
-    unit({ UnitFileState: 'generated' }),
-    stopWith('systemctl mask --now bot.service'),
-  ],
+  ['a transient one', unit({ UnitFileState: 'transient' }), stopWith('systemctl stop bot.service')],
+  ['a generated one', unit({ UnitFileState: 'generated' }), stopWith('systemctl mask --now bot.service')],
   ['one that we run in too', unit({}, { ownCgroup: '/system.slice/bot.service' }), null],
   [
     'our own user unit',
@@ -160,10 +153,7 @@ table('systemd', [
   ],
   [
     'of another system (nspawn): not ours to ask',
-    {
-      line: [INIT, BOT],
-      cgroup: '/machine.slice/systemd-nspawn@web.service/payload/system.slice/bot.service',
-    },
+    unit({}, { cgroup: '/machine.slice/systemd-nspawn@web.service/payload/system.slice/bot.service' }),
     null,
   ],
   ...[
@@ -175,11 +165,7 @@ table('systemd', [
     '/',
   ].map(
     (cgroup) =>
-      [
-        `hosts what it does not watch: ${cgroup}`,
-        { line: [INIT, BOT], cgroup, ownCgroup: '/' },
-        null,
-      ] as const,
+      [`hosts what it does not watch: ${cgroup}`, { ...unit({}), cgroup, ownCgroup: '/' }, null] as const,
   ),
 ]);
 
@@ -217,11 +203,7 @@ table('containers', [
   [
     'docker that we may not ask',
     docker({}, { tools: {}, ownUid: 1000 }),
-    [
-      'docker',
-      'c0ffee12c0ff',
-      'sudo docker update --restart=no c0ffee12c0ff && sudo docker stop c0ffee12c0ff',
-    ],
+    ['docker', SHORT, `sudo docker update --restart=no ${SHORT} && sudo docker stop ${SHORT}`],
   ],
   [
     'the same, where the engine does not answer',
@@ -246,7 +228,7 @@ table('containers', [
         ],
       },
     ),
-    ['docker', 'tg-bot', 'docker update --restart=no tg-bot && docker stop tg-bot'],
+    DOCKER,
   ],
   [
     'rootless podman of another user',
@@ -321,10 +303,8 @@ table('pm2', [
 ]);
 
 test('PM2 is not asked where its daemon or its socket is not seen: pm2 would start one', async () => {
-  for (const machine of [
-    { line: [INIT, NODE_BOT] },
-    { line: [INIT, GOD, NODE_BOT], files: { [`${HOME}/pm2.pid`]: '' } },
-  ])
+  const files = { [`${HOME}/pm2.pid`]: '' };
+  for (const machine of [{ line: [INIT, NODE_BOT] }, { line: [INIT, GOD, NODE_BOT], files }])
     assert.deepEqual((await search(machine)).asked, []);
 });
 
@@ -375,14 +355,7 @@ table('runit and s6', [
   ],
   [
     's6',
-    {
-      line: [
-        's6-svscan /run/service',
-        { argv: 's6-supervise bot', cwd: '/run/service/bot' },
-        'sh ./run',
-        BOT,
-      ],
-    },
+    { line: ['s6-svscan /run', { argv: 's6-supervise bot', cwd: '/run/service/bot' }, 'sh ./run', BOT] },
     ['s6', '/run/service/bot', 's6-svc -d /run/service/bot && touch /run/service/bot/down'],
   ],
   [
@@ -402,17 +375,17 @@ const job = (uid = 0) => [
   { argv: 'flock -n /tmp/l python3 bot.py --at 50%', uid },
   { argv: 'python3 bot.py --at 50%', uid },
 ];
-const removes = (line: string, command = 'crontab -e'): Expected => [
+const removes = (line: string, edit = 'crontab -e'): Expected => [
   'cron',
   line,
-  `${command}   # remove the line "${line}"`,
+  `${edit}   # remove the line "${line}"`,
 ];
 const IN_SYSTEM = LINE.replace('cd', 'root cd');
 
 table('cron', [
   [
     'the line of our own table',
-    { line: job(), tools: { 'crontab -l': `MAILTO=x\n@reboot other\n${LINE}\n` } },
+    { line: job(), tools: { 'crontab -l': `MAILTO=x\n${LINE}\n` } },
     removes(LINE),
   ],
   [
@@ -483,21 +456,12 @@ test('layers of a path, from the machine inwards', () => {
 
 test('every word comes out of a shell as it went in', () => {
   const words =
-    "bot|my bot|it's|$(touch /tmp/x)|`id`||-rf|a=b|~root|foo\\x2dbar|a;b&c|*|ünï|!!|\"|'; rm -rf /; '|=ls".split(
-      '|',
-    );
-  for (const word of words) {
+    "bot|my bot|it's|$(touch /tmp/x)|`id`||-rf|a=b|~root|foo\\x2dbar|a;b&c|*|ünï|!!|\"|'; rm -rf /; '|=ls";
+  for (const word of words.split('|')) {
     const echoed = execFileSync('/bin/sh', ['-c', `printf %s ${shellQuote(word)}`], { encoding: 'utf8' });
     assert.equal(echoed, word);
   }
-  for (const word of [
-    'a\nb',
-    '\u001b[31mred',
-    "tab\t'quote'\\",
-    'left\u202eright',
-    '\u009b1m',
-    '\u{e0041}x',
-  ]) {
+  for (const word of ['a\nb', '\u001b[31mred', "tab\t'quote'\\", 'a\u202eb', '\u009b1m', '\u{e0041}x']) {
     const quoted = shellQuote(word);
     assert.doesNotMatch(quoted, /[\p{Cc}\p{Cf}]/u);
     const env = { ...process.env, LC_ALL: 'C.UTF-8' };
@@ -526,11 +490,12 @@ test('no token and no control character of others passes', async () => {
 });
 
 test("the managers' tools get no token of ours", () => {
-  const environment = toolEnvironment({
-    HOME: '/h',
-    PATH: '/p',
-    TELEGRAM_BOT_TOKEN: '1:x',
-    SINGLEPOLL_BOT: '1',
-  });
-  assert.deepEqual(Object.keys(environment), ['PATH', 'LC_ALL', 'XDG_RUNTIME_DIR', 'SYSTEMD_PAGER', 'HOME']);
+  const own = { HOME: '/h', PATH: '/p', TELEGRAM_BOT_TOKEN: '1:x', SINGLEPOLL_BOT: '1' };
+  assert.deepEqual(Object.keys(toolEnvironment(own)), [
+    'PATH',
+    'LC_ALL',
+    'XDG_RUNTIME_DIR',
+    'SYSTEMD_PAGER',
+    'HOME',
+  ]);
 });

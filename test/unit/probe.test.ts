@@ -20,10 +20,7 @@ type World = ReturnType<typeof probeWorld>;
 const UNAUTHORIZED = { status: 401, body: { ok: false, error_code: 401, description: 'Unauthorized' } };
 const EMPTY = { status: 200, body: { ok: true, result: [] } };
 
-const waits = (update: object) => ({
-  status: 200,
-  body: { ok: true, result: [{ update_id: 5, ...update }] },
-});
+const waits = (update: object) => ({ ...EMPTY, body: { ok: true, result: [{ update_id: 5, ...update }] } });
 
 /** What may happen to the bot; a number behind a word is in ms. */
 const STEPS: Readonly<Record<string, (world: World, of: (name: string) => number | undefined) => unknown>> = {
@@ -85,14 +82,8 @@ async function play(script: string): Promise<void> {
 for (const [what, script] of [
   ['comes back at once', 'rival; probe 10 → rival after=3000 rhythm=3000 retry=0'],
   ['comes back after 250 ms', 'rival retry=250; probe 10 → rival after=3250 rhythm=3250 retry=250'],
-  [
-    'is seen once: no rhythm',
-    'rival retry=5000; probe 10 → rival after=5000 rhythm=null retry=null conflicts=1',
-  ],
-  [
-    'is known well enough after its third conflict',
-    'rival retry=250; probe 300 → rival conflicts=3 took=9750',
-  ],
+  ['is seen once', 'rival retry=5000; probe 10 → rival after=5000 rhythm=null retry=null conflicts=1'],
+  ['is known well after its third conflict', 'rival retry=250; probe 300 → rival conflicts=3 took=9750'],
   ['came twice and ended', 'rival retry=1000 ends=2; probe 20 → rival conflicts=1'],
   ['ends at its 409: not seen', 'rival ends=1; probe 10 → none'],
   ['has a long back-off: met by the second poll', 'rival retry=55000; probe 100 → rival after=55000'],
@@ -105,30 +96,21 @@ for (const [what, script] of [
   ['nobody: one poll for the whole time', 'probe 10 → none quiet=10000 took=10000 polls=1'],
   ['more than 50 s: several polls, one quiet time', 'probe 120 → none quiet=120000 polls=3'],
   [
-    'updates that nobody fetches: nothing is confirmed',
+    'updates that nobody fetches are not confirmed',
     'text; text; probe 10 → cannot-tell reason=updates pending=2',
   ],
+  ['a callback query that expires: nobody fetched it', 'waits-callback ms=3000; probe 10 → none quiet=7000'],
+  ['a message of today that waited and is gone: fetched', 'waits-text ms=3000; probe 10 → rival conflicts=0'],
   [
-    'a callback query that expires was fetched by nobody',
-    'waits-callback ms=3000; probe 10 → none quiet=7000',
-  ],
-  [
-    'a message of today that waited and is gone was fetched',
-    'waits-text ms=3000; probe 10 → rival conflicts=0',
-  ],
-  [
-    'an update after half of the time: the quiet before it counts',
+    'an update in the second half: the quiet before it counts',
     'probe 10; 7000 text → none quiet=7000 pending=1',
   ],
-  ['an update before half of the time', 'probe 10; 3000 text → cannot-tell reason=updates pending=1'],
+  ['an update in the first half', 'probe 10; 3000 text → cannot-tell reason=updates pending=1'],
   [
-    'a webhook: nothing is polled',
+    'a webhook: no poll',
     'webhook; advance ms=10; probe 10 → cannot-tell reason=webhook detail=hooks polls=0',
   ],
-  [
-    'a webhook that is set meanwhile',
-    'probe 10; 8000 webhook → cannot-tell reason=webhook detail=hooks took=9000',
-  ],
+  ['a webhook set meanwhile', 'probe 10; 8000 webhook → cannot-tell reason=webhook detail=hooks took=9000'],
   ['faults at the beginning: what is left is enough', '502 ms=2500; probe 10 → none quiet=7000'],
   ['faults all the time: with what was said', '502; probe 10 → cannot-tell reason=api detail=Bad.Gateway'],
   ['429 waits as long as it was told', '429 s=3 ms=500; probe 10 → none quiet=7000'],
@@ -168,11 +150,8 @@ test('a busy bot with a rival: every message is handled by the rival, none is lo
   assert.deepEqual([...new Set(handled)], ids);
 });
 
-for (const [how, reason] of [
-  ['a supervisor that starts meanwhile', 'supervisor'],
-  ['an interruption', 'interrupted'],
-] as const)
-  test(`${how}: cannot tell, however quiet it was; a rival that was seen before is told`, async () => {
+for (const reason of ['supervisor', 'interrupted'] as const)
+  test(`${reason} meanwhile: cannot tell, however quiet it was; a rival that was seen before is told`, async () => {
     for (const seen of [false, true]) {
       const world = probeWorld();
       if (seen) world.rival({ retryMs: 500 });

@@ -10,21 +10,12 @@ import {
 } from '../../src/strays/reactions.ts';
 
 const POKE: Poke = { sentAtMs: 10_000, pingedAtMs: 9_900, rttMs: 40, conflictBytes: 450 };
-const HELD: Counters = {
-  bytesSent: 300,
-  bytesReceived: 1_000,
-  lastSendMs: 5_000,
-  lastReceiveMs: 5_100,
-  minRttMs: 40,
-};
+const TIMES = { lastSendMs: 5_000, lastReceiveMs: 5_100, minRttMs: 40 };
+const HELD: Counters = { bytesSent: 300, bytesReceived: 1_000, ...TIMES };
 
 /** One connection in listings at these times after the poke; undefined: it is missing. */
-function seen(
-  base: Counters,
-  after: readonly [number, Partial<Counters> | undefined][],
-  poke = POKE,
-  tookMs = 5,
-) {
+type Change = readonly [ms: number, counters: Partial<Counters> | undefined];
+function seen(base: Counters, after: readonly Change[], poke = POKE, tookMs = 5) {
   const sample = (atMs: number, counters: Counters | undefined) => ({
     atMs,
     tookMs,
@@ -60,11 +51,8 @@ test('held for a moment only: as long as a 409 it is one, else nothing; less tha
   assert.equal(seen(brief, [answer(330)]), undefined);
   assert.equal(seen(brief, [answer(450)], { ...POKE, rttMs: 60 }), undefined);
   assert.equal(seen(brief, [answer(450)])?.isUnclear, false);
-  assert.equal(
-    seen(brief, [answer(450)], POKE, 60)?.isUnclear,
-    true,
-    'a listing was slow, so may the server be',
-  );
+  // A listing was slow, so may the server be.
+  assert.equal(seen(brief, [answer(450)], POKE, 60)?.isUnclear, true);
 });
 
 test('a server that has answered nobody since may only have been slow: unclear', () => {
@@ -83,10 +71,8 @@ test('an empty answer and an update are no 409', () => {
 
 test('the rest of an answer that comes in pieces is added up, until the next request', () => {
   const end = { ...answer(450, 60)[1], bytesSent: 600 };
-  assert.equal(
-    seen(HELD, [answer(307), answer(450, 40), [60, end], [80, { ...end, bytesReceived: 9_999 }]])?.bytes,
-    450,
-  );
+  const next: Change = [80, { ...end, bytesReceived: 9_999 }];
+  assert.equal(seen(HELD, [answer(307), answer(450, 40), [60, end], next])?.bytes, 450);
 });
 
 test('a listing that comes late changes nothing, as the kernel tells when the answer came', () => {
@@ -97,31 +83,20 @@ test('a listing that comes late changes nothing, as the kernel tells when the an
 test('one that closes is known by its last counters, or by its vanishing', () => {
   const gone = { bytesReceived: 1_451, lastReceiveMs: 4, lastSendMs: 5_020, isGone: true };
   assert.equal(seen(HELD, [[20, gone]])?.isConflict, true);
-  assert.deepEqual(
-    seen(HELD, [
-      [20, {}],
-      [40, undefined],
-    ])?.bytes,
-    null,
-  );
-  assert.equal(
-    seen(HELD, [
-      [800, {}],
-      [1_500, undefined],
-    ]),
-    undefined,
-  );
+  const vanishes = (seenMs: number, goneMs: number): Change[] => [
+    [seenMs, {}],
+    [goneMs, undefined],
+  ];
+  assert.equal(seen(HELD, vanishes(20, 40))?.bytes, null);
+  assert.equal(seen(HELD, vanishes(800, 1_500)), undefined);
 });
 
 test('within one tick of the clock, a message that was sent and answered is not told from a poll: unclear', () => {
   const equal = { ...HELD, lastReceiveMs: HELD.lastSendMs };
   const both = { ...answer(450)[1], bytesSent: 600 };
   const near = { ...equal, minRttMs: 0.05 };
-  assert.equal(
-    seen(near, [[20, both]])?.isUnclear,
-    true,
-    'whatever our own question takes on a busy machine',
-  );
+  // Whatever our own question takes on a busy machine.
+  assert.equal(seen(near, [[20, both]])?.isUnclear, true);
   assert.equal(seen(near, [answer(450), [40, both]])?.isUnclear, false, 'the answer came first');
   assert.equal(seen(equal, [[20, both]])?.isUnclear, false, 'a server further away does not answer so soon');
 });

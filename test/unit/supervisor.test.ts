@@ -13,14 +13,8 @@ import {
 } from '../../src/supervisor/table.ts';
 
 const POLICY: Policy = {
-  ...{
-    restart: 'always',
-    backoffMinMs: 1_000,
-    backoffMaxMs: 30_000,
-    goodAfterMs: 5_000,
-    readyWhenGood: true,
-  },
-  ...{ maxRestarts: 10, maxRestartsPeriodMs: 300_000, lease: false, wait: false },
+  ...{ restart: 'always', backoffMinMs: 1_000, backoffMaxMs: 30_000, maxRestarts: 10 },
+  ...{ maxRestartsPeriodMs: 300_000, goodAfterMs: 5_000, readyWhenGood: true, lease: false, wait: false },
 };
 const play = (state: State, ...events: readonly Event[]) =>
   events.reduce((it, event) => step(it, event, POLICY)[0], state);
@@ -60,26 +54,19 @@ test('what can’t happen is a bug, not an event to pass over', () => {
 });
 
 test('back-off: none after the first exit of a row, then MIN, doubling, ±20 %, never above MAX', () => {
-  assert.equal(backoffMs(0, 0.5, POLICY), 0);
-  assert.deepEqual(
-    [1, 2, 3, 4, 5, 6, 60, 6_000].map((failures) => backoffMs(failures, 0.5, POLICY)),
-    [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000],
-  );
-  assert.deepEqual(
-    [backoffMs(1, 0, POLICY), backoffMs(1, 1, POLICY), backoffMs(6, 1, POLICY)],
-    [800, 1_200, 30_000],
-  );
+  const all = { 0: 0, 1: 1_000, 2: 2_000, 3: 4_000, 5: 16_000, 6: 30_000, 60: 30_000, 6000: 30_000 };
+  for (const [failures, ms] of Object.entries(all))
+    assert.equal(backoffMs(Number(failures), 0.5, POLICY), ms);
+  for (const [failures, random, ms] of [
+    [1, 0, 800],
+    [1, 1, 1_200],
+    [6, 1, 30_000],
+  ] as const)
+    assert.equal(backoffMs(failures, random, POLICY), ms);
 });
 
 test("the worker's code: its own, 128 + signal, 1 where neither is known", () => {
-  const codes = [
-    [3, null],
-    [null, 'SIGKILL'],
-    [null, 'SIGTERM'],
-    [null, null],
-  ] as const;
-  assert.deepEqual(
-    codes.map(([code, signal]) => workerCode({ code, signal })),
-    [3, 137, 143, 1],
-  );
+  assert.equal(workerCode({ code: 3, signal: null }), 3);
+  assert.equal(workerCode({ code: null, signal: 'SIGKILL' }), 137);
+  assert.equal(workerCode({ code: null, signal: null }), 1);
 });

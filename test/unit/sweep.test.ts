@@ -13,16 +13,10 @@ function stray(pid: number): Stray {
   };
 }
 
-const survey = (...strays: readonly Stray[]): Survey => ({
-  strays,
-  uninspectable: sumUp([]),
-  present: strays,
-});
+const uninspectable = sumUp([]);
+const survey = (...strays: readonly Stray[]): Survey => ({ strays, uninspectable, present: strays });
 
-function stopOf(
-  strays: readonly Stray[],
-  targets = strays.map(({ pid, startId }) => ({ pid, startId })),
-): StrayStop {
+function stopOf(strays: readonly Stray[], targets: StrayStop['targets'] = strays): StrayStop {
   return { targets, survivors: [], denied: [], killed: 0, tookMs: 1, gone: strays, left: [] };
 }
 
@@ -75,17 +69,12 @@ test('a stray that had left before the first signal was not stopped: no life of 
 
 test('a dry run lists a tree once, however many of its processes are guilty', async () => {
   const tree = [10, 11].map((pid) => ({ ...stray(pid), ppid: 1, cookie: null }));
-  const { sweeper, lines, stops } = sweeperOn(
-    [{ ...stray(10), tree }, { ...stray(11), tree }, stray(20)],
-    undefined,
-    true,
-  );
+  const there = [{ ...stray(10), tree }, { ...stray(11), tree }, stray(20)];
+  const { sweeper, lines, stops } = sweeperOn(there, undefined, true);
   await sweeper.first(NEVER);
   assert.deepEqual(stops, []);
-  const told = lines.flatMap(
-    (line) => /^(would stop| {2}with it:) pid (\d+)/.exec(line)?.slice(1).join(' ') ?? [],
-  );
-  assert.deepEqual(told, ['would stop 10', '  with it: 11', 'would stop 20']);
+  const told = lines.flatMap((line) => line.match(/^(would stop| {2}with it:) pid \d+/)?.[0] ?? []);
+  assert.deepEqual(told, ['would stop pid 10', '  with it: pid 11', 'would stop pid 20']);
 });
 
 test('after somebody was left alone the first look does not end with: no other poller', async () => {

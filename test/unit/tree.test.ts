@@ -28,19 +28,14 @@ function plan(procs: readonly Proc[], place: Partial<Place> = {}, pid = 100) {
 }
 
 for (const [name, above, stray, climbs] of [
-  [
-    'a gunicorn master',
-    '/usr/bin/python3 /usr/bin/gunicorn app:app',
-    '/usr/bin/python3 /usr/bin/gunicorn app:app',
-    true,
-  ],
+  ['a gunicorn master', 'python3 /usr/bin/gunicorn app:app', 'python3 /usr/bin/gunicorn app:app', true],
   ['a gunicorn master with a title', 'gunicorn: master [app]', 'gunicorn: worker [app]', true],
   ['a cluster primary', 'node app.js', 'node app.js', true],
   ['a reloader by another path', 'python app.py', '/srv/venv/bin/python /srv/bot/app.py', true],
   [
     'a uvicorn parent',
-    'python /usr/bin/uvicorn app:app --workers 2',
-    'python -c from_multiprocessing.spawn_import --multiprocessing-fork',
+    'python /usr/bin/uvicorn app:app',
+    'python -c spawn_import --multiprocessing-fork',
     true,
   ],
   ['nodemon', 'node /usr/bin/nodemon bot.js', 'node bot.js', true],
@@ -90,11 +85,7 @@ test('climbs through several layers: cron → sh -c → npm → sh -c → node',
 });
 
 test('a wrapper that runs something else too is left, and so is a script that goes on', () => {
-  const procs = [
-    proc(90, 1, 'bash deploy.sh'),
-    proc(100, 90, 'python bot.py'),
-    proc(101, 90, 'python web.py'),
-  ];
+  const procs = [proc(90, 1, 'bash x.sh'), proc(100, 90, 'python bot.py'), proc(101, 90, 'python web.py')];
   assert.deepEqual(plan(procs), { top: 100, members: [100] });
 });
 
@@ -104,13 +95,8 @@ test('a zombie beside it does not keep a wrapper', () => {
 });
 
 test('a master goes with all its workers', () => {
-  const gunicorn = '/usr/bin/python3 /usr/bin/gunicorn app:app';
-  const procs = [
-    proc(90, 1, gunicorn),
-    proc(100, 90, gunicorn),
-    proc(101, 90, gunicorn),
-    proc(102, 101, 'sleep 1'),
-  ];
+  const gunicorn = (pid: number, ppid: number) => proc(pid, ppid, 'python3 /usr/bin/gunicorn app:app');
+  const procs = [gunicorn(90, 1), gunicorn(100, 90), gunicorn(101, 90), proc(102, 101, 'sleep 1')];
   assert.deepEqual(plan(procs), { top: 90, members: [90, 100, 101, 102] });
 });
 
