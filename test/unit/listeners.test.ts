@@ -77,9 +77,11 @@ test('a question that is not asked any more is abandoned: at the next one, and a
   assert.equal(loop.abandoned.aborted, true, 'nothing is begun after the end');
 });
 
+const CONFIG = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
+const newStatus = () => createStatus(CONFIG, [], '', lines().report);
+
 test('a wall clock that is set ahead makes nobody unhealthy; silence is that of the present worker', (t) => {
-  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const status = createStatus(config, [], '', lines().report);
+  const status = newStatus();
   const at = { at: new Date().toISOString(), atMs: 1_000_000 };
   const step = (phase: 'starting' | 'polling', pid: number) =>
     ({ kind: 'step', state: { ...initial, phase, pid } }) as const;
@@ -99,8 +101,7 @@ test('a wall clock that is set ahead makes nobody unhealthy; silence is that of 
 });
 
 test('what is over is told as earlier and makes nobody unhealthy; what may go on is a problem for a minute', () => {
-  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const status = createStatus(config, [], '', lines().report);
+  const status = newStatus();
   const at = (atMs: number) => ({ at: new Date(atMs).toISOString(), atMs });
   const polling = { kind: 'step', state: { ...initial, phase: 'polling', pid: 501 } } as const;
   const completed = { kind: 'completed', updates: 0 } as const;
@@ -109,13 +110,9 @@ test('what is over is told as earlier and makes nobody unhealthy; what may go on
   const setAgain = { kind: 'webhook-set', url: 'https://x' } as const;
   const named = { kind: 'named-conflict' } as const;
   const stopped = { kind: 'strays-stopped', count: 1, lastStray: 'pid 9 (bot.py)' } as const;
-  type Case = [
-    what: string,
-    events: readonly Parameters<typeof noted>[1][],
-    now: string[],
-    minute: string[],
-    earlier: string[],
-  ];
+  const turnedDown = ['worker-sets-webhook'];
+  type Events = readonly Parameters<typeof noted>[1][];
+  type Case = [what: string, events: Events, now: string[], minute: string[], earlier: string[]];
   const cases: readonly Case[] = [
     ['a webhook that is set', [hook('https://x')], ['webhook-set'], ['webhook-set'], []],
     ['one that was cleared', [hook(''), setAgain], [], [], ['webhook-set']],
@@ -124,13 +121,7 @@ test('what is over is told as earlier and makes nobody unhealthy; what may go on
     ['updates taken', [{ kind: 'stolen', updates: 2 }], ['stolen'], [], ['stolen']],
     ['a deaf worker', [{ kind: 'deaf' }], ['deaf'], [], ['deaf']],
     ['a deaf worker whose successor polls', [{ kind: 'deaf' }, completed], [], [], ['deaf']],
-    [
-      'setWebhook turned down',
-      [{ kind: 'webhook-turned-down' }],
-      ['worker-sets-webhook'],
-      [],
-      ['worker-sets-webhook'],
-    ],
+    ['setWebhook turned down', [{ kind: 'webhook-turned-down' }], turnedDown, [], turnedDown],
     ['the real token', [{ kind: 'unsealed' }], ['not-sealed'], [], ['not-sealed']],
     ['a lost lease', [{ kind: 'lease-lost', reason: 'x' }], [], [], ['lease-lost']],
   ];
@@ -142,19 +133,15 @@ test('what is over is told as earlier and makes nobody unhealthy; what may go on
     const codes = (of: readonly { code: string }[]) => of.map(({ code }) => code).sort();
     const [soon, later, late] = [see(1_000_010), see(1_061_000), see(1_601_000)] as const;
     assert.deepEqual([codes(soon.problems), soon.healthy], [now, now.length === 0], what);
-    assert.deepEqual(
-      [codes(later.problems), codes(later.earlier)],
-      [minute, earlier],
-      `${what}, a minute later`,
-    );
+    const seen = [codes(later.problems), codes(later.earlier)];
+    assert.deepEqual(seen, [minute, earlier], `${what}, a minute later`);
     assert.deepEqual([codes(late.problems), codes(late.earlier)], [minute, []], `${what}, ten minutes later`);
     for (const it of later.earlier) assert.ok(!Number.isNaN(Date.parse(it.at)), what);
   }
 });
 
 test('updates that wait are counted down by the polls that take them; an empty answer says that none waits', () => {
-  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const { record } = createStatus(config, [], '', lines().report);
+  const { record } = newStatus();
   const at = { at: '2026-01-01T00:00:00.000Z', atMs: 1 };
   const webhook = { url: '', pendingUpdates: 150, lastError: null };
   const seen = noted(record, { kind: 'webhook-seen', webhook }, at);

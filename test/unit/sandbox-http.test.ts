@@ -42,11 +42,8 @@ const idsIn = (answer: { body: { result: { update_id: number }[] } }) =>
 describe('requests', () => {
   it('getMe tells the id, by GET and by POST, in any case, with the colon encoded', async () => {
     const token = freshToken();
-    for (const path of [
-      `/bot${token}/getMe`,
-      `/bot${token.replace(':', '%3A')}/GETME`,
-      `/bot${token}/?method=getMe`,
-    ])
+    const encoded = token.replace(':', '%3A');
+    for (const path of [`/bot${token}/getMe`, `/bot${encoded}/GETME`, `/bot${token}/?method=getMe`])
       for (const verb of ['GET', 'POST']) {
         const { status, body, headers } = await send(verb, path);
         assert.deepEqual([status, body.result.id], [200, idOf(token)]);
@@ -109,15 +106,12 @@ describe('polls', () => {
 describe('messages and files', () => {
   it('keeps what is sent, and refuses what the server refuses most', async () => {
     const token = freshToken();
-    const { result } = (
-      await api(token, 'sendMessage', { chat_id: -100123, text: 'hello', parse_mode: 'HTML' })
-    ).body;
+    const message = { chat_id: -100123, text: 'hello', parse_mode: 'HTML' };
+    const { result } = (await api(token, 'sendMessage', message)).body;
     assert.deepEqual([result.chat.id, result.chat.type], [-100123, 'supergroup']);
     const [sent] = sandbox.sent.filter(({ bot }) => bot === idOf(token));
-    assert.deepEqual(
-      [sent?.text, sent?.messageId, sent?.params.parse_mode],
-      ['hello', result.message_id, 'HTML'],
-    );
+    assert.deepEqual([sent?.text, sent?.messageId], ['hello', result.message_id]);
+    assert.equal(sent?.params.parse_mode, 'HTML');
     for (const [method, params, description] of [
       ['sendMessage', { text: 'x' }, 'Bad Request: chat_id is empty'],
       ['sendMessage', { chat_id: 1 }, 'Bad Request: message text is empty'],
@@ -171,10 +165,8 @@ describe('faults', () => {
     await assert.rejects(api(token, 'sendMessage', { chat_id: 1, text: 'never' }));
     sandbox.fault({ kind: 'gone', bot, method: 'sendMessage' });
     await assert.rejects(api(token, 'sendMessage', { chat_id: 1, text: 'done' }));
-    assert.deepEqual(
-      sandbox.sent.filter((sent) => sent.bot === bot).map(({ text }) => text),
-      ['done'],
-    );
+    const texts = sandbox.sent.filter((sent) => sent.bot === bot).map(({ text }) => text);
+    assert.deepEqual(texts, ['done']);
   });
 
   it('hang never answers; slow answers late', async () => {
@@ -269,10 +261,7 @@ describe('typed lines', () => {
     await type('hello', /"update_id":\d+/);
     await type('{"chat_member":{}}', /kept out by allowed_updates/);
     await type('!502 getMe 2', /"status":502/);
-    assert.deepEqual(
-      [(await call('getMe')).status, (await call('getMe')).status, (await call('getMe')).status],
-      [502, 502, 200],
-    );
+    for (const status of [502, 502, 200]) assert.equal((await call('getMe')).status, status);
     await type('!hang *', /"count":0/);
     await type('!clear', /^\[\]$/);
     await type('!webhook https://a.example/x', /Webhook was set/);

@@ -4,7 +4,13 @@ import { test } from 'node:test';
 import stringWidth from 'string-width';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
 import { createRate, type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
-import { completeStatus, type LiveLine, NO_USAGE, type StatusDocument } from '../../src/supervisor/status.ts';
+import {
+  completeStatus,
+  type LeaseEntry,
+  type LiveLine,
+  NO_USAGE,
+  type StatusDocument,
+} from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const rival = {
@@ -14,25 +20,16 @@ const rival = {
 };
 const webhookSet = { code: 'webhook-set', message: 'somebody set a webhook', hint: 'singlepoll who' };
 const respawner = { kind: 'systemd', name: 'old', stopCommand: 'sudo systemctl stop old-bot.service' };
+const stray = { ...sampleStray, respawner };
+const log = { path: '/var/log/bot.log', problem: null, droppedBytes: 0 };
+const decision = { what: 'take', at: '2026-11-21T12:00:09Z' } as const;
 const DOCS = {
-  fine: sampleStatus({
-    lease: sampleLease,
-    log: { path: '/var/log/bot.log', problem: null, droppedBytes: 0 },
-  }),
-  trouble: sampleStatus({
-    healthy: false,
-    problems: [rival, webhookSet],
-    strays: [{ ...sampleStray, respawner }],
-  }),
+  fine: sampleStatus({ lease: sampleLease, log }),
+  trouble: sampleStatus({ healthy: false, problems: [rival, webhookSet], strays: [stray] }),
   standby: sampleStatus({
     state: 'standby',
     worker: { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [], ...NO_USAGE },
-    lease: {
-      ...sampleLease,
-      mine: false,
-      role: 'standby',
-      decision: { what: 'take', at: '2026-11-21T12:00:09Z' },
-    },
+    lease: { ...sampleLease, mine: false, role: 'standby', decision },
   }),
   stopped: sampleStatus({ state: 'stopped', healthy: false, supervisor: null, worker: null, polling: null }),
 } as const;
@@ -69,18 +66,13 @@ test('status: all of it at every width; rows break between their parts, nothing 
   );
   assert.match(narrow, /^heartbeat {2}polled 30 s ago,\n {11}next poll open, offset 42,\n {11}40 polls$/m);
   const wide = statusScreen(DOCS.trouble, SAMPLE_NOW_MS, 140, plainly);
-  assert.match(
-    wide,
-    /^worker {5}pid 11, up 60 s, 2\.5 % CPU, 48 MB, 1 child\n {11}└ 12 {2}\/usr\/bin\/ffmpeg -i x$/m,
-  );
+  assert.match(wide, /^worker {5}pid 11, up 60 s, 2\.5 % CPU, 48 MB, 1 child\n {11}└ 12 {2}\S+ffmpeg -i x$/m);
   assert.match(
     wide,
     /^stray {6}pid 99, proven, of alice, .*\n {11}token in environment, connected to api root, in \/srv\/old\n {11}kept alive by systemd: sudo systemctl stop old-bot.service$/m,
   );
-  assert.match(
-    statusScreen(DOCS.stopped, SAMPLE_NOW_MS, 80, plainly),
-    /: not running\n {2}→ singlepoll start -- COMMAND\n\n/,
-  );
+  const stopped = statusScreen(DOCS.stopped, SAMPLE_NOW_MS, 80, plainly);
+  assert.match(stopped, /: not running\n {2}→ singlepoll start -- COMMAND\n\n/);
 });
 
 test('live: within its bounds at every size; title first, problem next, keys last', () => {
@@ -116,11 +108,9 @@ test('live: 60 columns, 20 rows have everything that it is for; with more room l
   assert.match(screen.at(-2) ?? '', /^line 39 👨👩👧 你好 ❤ wide .*…$/u);
   assert.equal(screen.at(-1), 'r restart   q leave');
   // A part that just fits stays.
-  assert.equal(
-    row(draw(DOCS.fine, 53, 20), 'heartbeat'),
-    'heartbeat  polled 30 s ago, next poll open, offset 42',
-  );
-  assert.equal(row(draw(DOCS.fine, 52, 20), 'heartbeat'), 'heartbeat  polled 30 s ago, next poll open');
+  const heartbeat = (columns: number) => row(draw(DOCS.fine, columns, 20), 'heartbeat');
+  assert.equal(heartbeat(53), 'heartbeat  polled 30 s ago, next poll open, offset 42');
+  assert.equal(heartbeat(52), 'heartbeat  polled 30 s ago, next poll open');
   const wide = draw(DOCS.fine, 140, 50);
   assert.equal(row(wide, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis, epoch 7');
   assert.match(row(wide, 'command') + row(wide, 'log'), /bot\.py.*bot\.log/);
@@ -149,21 +139,14 @@ test('live: a standby has the lease first and nothing of a worker; stopped, hung
   assert.equal(row(screen, 'heartbeat') + row(screen, 'restarts'), '');
   assert.equal(screen.at(-1), 'q leave');
   const alone = { ...sampleLease, mine: false, decision: null, unreachable: 'connection refused' };
-  assert.equal(
-    row(draw({ ...DOCS.standby, lease: alone }, 60, 20), 'lease'),
-    'lease      redis is out of reach',
-  );
+  const shown = (lease: LeaseEntry) => row(draw({ ...DOCS.standby, lease }, 60, 20), 'lease');
+  assert.equal(shown(alone), 'lease      redis is out of reach');
   const due = { ...alone, decision: { what: 'take', at: '2026-11-21T11:59:00Z' } } as const;
-  assert.equal(
-    row(draw({ ...DOCS.standby, lease: due }, 60, 20), 'lease'),
-    'lease      redis is out of reach, taken over once redis ans…',
-  );
+  assert.equal(shown(due), 'lease      redis is out of reach, taken over once redis ans…');
   assert.match(draw(DOCS.stopped, 60, 20).join('\n'), /: not running .*\n {2}→ singlepoll start -- COMMAND/);
   const problem = { code: 'supervisor-hung', message: 'the supervisor (pid 10) does not answer' };
-  assert.match(
-    draw(sampleStatus({ healthy: false, problems: [problem] }), 60, 20)[0] ?? '',
-    /: not answering, 1 problem /,
-  );
+  const hung = draw(sampleStatus({ healthy: false, problems: [problem] }), 60, 20);
+  assert.match(hung[0] ?? '', /: not answering, 1 problem /);
 });
 
 test('live: the state is cut last; what a key did is told beside the keys', () => {
@@ -184,9 +167,8 @@ test('a supervisor of another version: whatever its status leaves out, the scree
   for (const part of Object.keys(whole) as (keyof typeof whole)[]) {
     const { [part]: inner, ...rest } = whole;
     shown(rest);
-    for (const key of Object.keys(
-      inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? inner : {},
-    )) {
+    if (inner === null || typeof inner !== 'object' || Array.isArray(inner)) continue;
+    for (const key of Object.keys(inner)) {
       const { [key]: _gone, ...others } = inner as unknown as Record<string, unknown>;
       shown({ ...whole, [part]: others });
     }
