@@ -4,10 +4,8 @@ import { startWords } from '../../src/api/options.ts';
 
 test('options are the flags of the command line, each with its value in the same word; the command comes last, behind --', () => {
   const cases: [object, string[]][] = [
-    [
-      { stopTimeout: 20, strayScope: 'any', logFile: '-x' },
-      ['--stop-timeout=20', '--stray-scope=any', '--log-file=-x'],
-    ],
+    [{ stopTimeout: 20, logFile: '-x' }, ['--stop-timeout=20', '--log-file=-x']],
+    [{ strayScope: 'any' }, ['--stray-scope=any']],
     [{ stray: ['a b', 'c'] }, ['--stray=a b', '--stray=c']],
     [{ stray: 'a' }, ['--stray=a']],
     [{ sealed: true, wait: false, noGateway: true }, ['--sealed', '--no-wait', '--no-gateway']],

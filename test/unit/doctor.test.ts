@@ -11,11 +11,8 @@ import { asProject, carried, projectNames, projectOf, ruleCases } from '../suppo
 describe('projects', () => {
   test('at least twenty, half of them healthy', () => {
     const projects = projectNames().map(carried);
-    const healthy = projects.filter((project) => project.healthy).length;
-    assert.ok(
-      projects.length >= 20 && healthy * 2 >= projects.length,
-      `${healthy} of ${projects.length} are healthy`,
-    );
+    assert.ok(projects.length >= 20);
+    assert.ok(projects.filter(({ healthy }) => healthy).length * 2 >= projects.length);
   });
   for (const name of projectNames()) {
     test(name, () => {
@@ -66,14 +63,9 @@ test('python-telegram-bot 13 and 20 have a line of their own, also where another
     findLibrary(texts.map((text, i) => ({ path: `m${i}.py`, text })))?.apiRoot ?? '';
   const imports = 'from telegram import Bot\n';
   for (const old of ['Updater(TOKEN, use_context=True)', 'MessageHandler(Filters.text, echo)'])
-    assert.match(
-      line(imports, `from telegram.ext import Updater\n\nx = ${old}\n`),
-      /^Updater\(token, base_url/,
-    );
-  assert.match(
-    line(imports, 'from telegram.ext import Application\nApplication.builder()'),
-    /^ApplicationBuilder/,
-  );
+    assert.match(line(imports, `from telegram.ext import Updater\n\nx = ${old}\n`), /^Updater\(token, base/);
+  const builds = 'from telegram.ext import Application\nApplication.builder()';
+  assert.match(line(imports, builds), /^ApplicationBuilder/);
 });
 
 describe('rules', () => {
@@ -82,9 +74,7 @@ describe('rules', () => {
       const all = findCauses(studyProject(asProject(files)));
       const told = JSON.stringify(all, null, 1);
       const found = all.filter(({ rule }) => rule === only);
-      const shown = found.map(
-        ({ rule, file, line, note }) => `${note ? 'note ' : ''}${rule} ${file}:${line}`,
-      );
+      const shown = found.map((it) => `${it.note ? 'note ' : ''}${it.rule} ${it.file}:${it.line}`);
       assert.deepEqual(shown, [...expected, ...notes.map((it) => `note ${it}`)], told);
       for (const token of tokens) assert.ok(!told.includes(token.split(':')[1]!), 'no token is told');
     });
@@ -100,10 +90,7 @@ describe('rules', () => {
       'fly.toml': '= 1',
     };
     const found = findCauses(studyProject(projectOf(files)));
-    assert.deepEqual(
-      found.map(({ rule, file }) => `${rule} ${file}`),
-      ['server-workers Procfile'],
-    );
+    assert.equal(found.map(({ rule, file }) => `${rule} ${file}`).join(), 'server-workers Procfile');
   });
   test('big files that a machine wrote are told of fifty times at most', () => {
     const files = {

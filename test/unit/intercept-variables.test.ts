@@ -31,10 +31,8 @@ test('hooks alone: what runtimes load, before or behind what the user has there,
     PYTHONPATH: '/p/hooks/python',
     RUBYOPT: '-r/p/hooks/ruby.rb',
   });
-  const own = interceptVariables(
-    { NODE_OPTIONS: '--max-old-space-size=99', PYTHONPATH: '/mine', RUBYOPT: '-W0' },
-    base,
-  );
+  const users = { NODE_OPTIONS: '--max-old-space-size=99', PYTHONPATH: '/mine', RUBYOPT: '-W0' };
+  const own = interceptVariables(users, base);
   assert.equal(own.NODE_OPTIONS, '--require=/p/hooks/node.cjs --max-old-space-size=99');
   assert.equal(own.PYTHONPATH, '/p/hooks/python:/mine');
   assert.equal(own.RUBYOPT, '-W0 -r/p/hooks/ruby.rb');
@@ -75,15 +73,10 @@ test('a proxy: where it is asked for, or the user has one; never else', () => {
 });
 
 test('an inner supervisor gets the environment as it was before the outer one', () => {
-  for (const env of [
-    {},
-    { NODE_OPTIONS: '-r x', HTTPS_PROXY: 'http://corp:1', PATH: '/bin' },
-    { RUBYOPT: '' },
-  ]) {
-    const led = {
-      ...env,
-      ...interceptVariables(env, { ...base, mode: 'proxy', runtimes: new Set(['php']) }),
-    };
+  const outer: Interception = { ...base, mode: 'proxy', runtimes: new Set(['php']) };
+  const own = { NODE_OPTIONS: '-r x', HTTPS_PROXY: 'http://corp:1', PATH: '/bin' };
+  for (const env of [{}, own, { RUBYOPT: '' }]) {
+    const led = { ...env, ...interceptVariables(env, outer) };
     leaveInterception(led);
     assert.deepEqual(led, env);
   }

@@ -17,9 +17,8 @@ import type { LeaseRecord } from '../../src/lease/store.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 
 const UNIX_MS = 1_700_000_000_000;
-const POLICY: KeeperPolicy = {
-  ...{ timing: LEASE_PROFILES.default, id: 'me', host: 'here', pid: 4, lock: 'my-lock' },
-};
+const timing = LEASE_PROFILES.default;
+const POLICY: KeeperPolicy = { timing, id: 'me', host: 'here', pid: 4, lock: 'my-lock' };
 const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 15_000, host: 'there', pid: 77 };
 const RECORDS: Readonly<Record<string, LeaseRecord | null>> = {
   theirs: THEIRS,
@@ -107,13 +106,8 @@ describe('the keeper', () => {
     const ours = { v: 1, holder: 'me', epoch, ttl: 15_000, host: 'here', pid: 4, lock: 'my-lock', since };
     const next = (script: string) => play(script).request?.next;
     assert.deepEqual(next(`${LEADER}\n4000 due → renew`), { ...ours, seq: 6 });
-    assert.deepEqual(next(`${LEADER}\n4000 release → free`), {
-      v: 1,
-      holder: '',
-      epoch,
-      seq: 6,
-      ttl: 15_000,
-    });
+    const free = next(`${LEADER}\n4000 release → free`);
+    assert.deepEqual(free, { v: 1, holder: '', epoch, seq: 6, ttl: 15_000 });
     const wish = next('0 seek takeover → read\n0 saw theirs → sees, ask');
     assert.deepEqual(wish, { ...THEIRS, wants: 'me' });
     const mark = next('0 seek → read\n0 saw theirs-long → sees\n2500 due → read\n2510 saw gone → sees, mark');

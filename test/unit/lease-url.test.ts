@@ -8,17 +8,8 @@ describe('the lease URL', () => {
   it('names engine, place, user and options', () => {
     const url = parseLeaseUrl(' rediss://us%40er:p%2Fa%3Ass@h.example:6380/2?tls=insecure ');
     const { kind, tls, hosts, user, password, path } = url;
-    assert.deepEqual(
-      { kind, tls, hosts, user, password, path },
-      {
-        kind: 'redis',
-        tls: true,
-        hosts: [{ host: 'h.example', port: 6380 }],
-        user: 'us@er',
-        password: 'p/a:ss',
-        path: '2',
-      },
-    );
+    assert.deepEqual([kind, tls, hosts], ['redis', true, [{ host: 'h.example', port: 6380 }]]);
+    assert.deepEqual([user, password, path], ['us@er', 'p/a:ss', '2']);
     assert.equal(url.options.get('tls'), 'insecure');
   });
 
@@ -45,11 +36,8 @@ describe('the lease URL', () => {
     it(`reads ${text}`, () => {
       const url = parseLeaseUrl(text);
       assert.equal(url.kind, kind);
-      assert.deepEqual(
-        url.hosts.map(({ host, port }) => `${host}:${port}`),
-        hosts,
-      );
-      assert.equal(url.path, path);
+      const seen = url.hosts.map(({ host, port }) => `${host}:${port}`);
+      assert.deepEqual([seen, url.path], [hosts, path]);
     });
 
   for (const [text, words] of [
@@ -88,10 +76,7 @@ describe('the lease URL', () => {
     ['redis://:pw@h', 'redis://:…@h'],
     ['redis://onlyuser@h', 'redis://…@h'],
     ['redis://u:p@ss@h', 'redis://u:…@h'],
-    [
-      'postgres://u:p/?#@h/db?sslmode=require&password=x&sslrootcert=/a',
-      'postgres://u:…@h/db?sslmode=require&password=…&sslrootcert=/a',
-    ],
+    ['postgres://u:p/?#@h/db?password=x&sslrootcert=/a', 'postgres://u:…@h/db?password=…&sslrootcert=/a'],
     ['k8s://ns?token-file=/a', 'k8s://ns?token-file=/a'],
     ['k8s://bots?server=http://u:pw@h', 'k8s://…@h'],
     ['mysql://u:p@h', 'mysql:…'],
@@ -110,10 +95,9 @@ describe('the lease URL', () => {
     const [url = '', times = '', ...more] = leaseMistakes(asked);
     assert.match(url, /^SHARED \(named by --lease\) is "redis:\/\/…@h": .*%2F.*\. Accepted: .*k8s:/);
     assert.match(times, /^--lease-ttl makes a lease that can't work: .*\b1000 ms.* Try --lease-profile fast/);
-    assert.deepEqual(
-      [more, leaseMistakes({ ...asked, url: 'k8s:', ttlMs: null }), leaseMistakes(null)],
-      [[], [], []],
-    );
+    assert.deepEqual(more, []);
+    for (const none of [null, { ...asked, url: 'k8s:', ttlMs: null }])
+      assert.deepEqual(leaseMistakes(none), []);
   });
 
   it('takes an @ in a password as it is', () => {

@@ -38,10 +38,7 @@ for (const [what, forge] of forgeries) {
     const name = key.names[0]!;
     await listen(t, name, (question) => answerTo(question, key, name, forge(identity(process.pid)))!);
     const look = await lookAt(key, null);
-    assert.deepEqual(
-      look.map(({ shown }) => shown),
-      ['liar', 'free', 'free', 'free'],
-    );
+    assert.equal(look.map(({ shown }) => shown).join(), 'liar,free,free,free');
     assert.equal(look[0]?.squatter?.pid, process.pid);
   });
 }
@@ -58,25 +55,16 @@ test('an answer counts at one name and for one nonce only', async (t) => {
 });
 
 test('every field is covered: whatever is changed makes the answer wrong', async (t) => {
-  const key = newKey();
   const right = identity(process.pid);
-  const fields = Object.keys(right) as (keyof Answer)[];
-  for (const field of fields) {
+  for (const field of Object.keys(right) as (keyof Answer)[]) {
+    const key = newKey();
     const name = key.names[1]!;
-    const changed = {
-      ...right,
-      [field]: typeof right[field] === 'number' ? 1 : field === 'holds' ? false : 'x',
-    };
-    const server = net.createServer((socket) => {
-      socket.on('data', (chunk) => {
-        const { mac } = JSON.parse(answerTo(chunk.toString(), key, name, right)!) as { mac: string };
-        socket.write(`${JSON.stringify({ v: 2, ...changed, mac })}\n`);
-      });
+    const other = typeof right[field] === 'number' ? 1 : field === 'holds' ? false : 'x';
+    await listen(t, name, (question) => {
+      const { mac } = JSON.parse(answerTo(question, key, name, right)!) as { mac: string };
+      return `${JSON.stringify({ v: 2, ...right, [field]: other, mac })}\n`;
     });
-    await new Promise<void>((resolve) => server.listen(addressOf(name), resolve));
-    t.after(() => server.close());
     assert.equal((await challenge(key, name, 2_000)).kind, 'wrong', field);
-    await new Promise((resolve) => server.close(resolve));
   }
 });
 

@@ -68,10 +68,8 @@ describe('a stream', () => {
     const masker = createMasker([OWN]);
     const chunk = Buffer.from('2024-05-05 12:34:56 update 1234567 handled\n');
     const out = masker.push(chunk);
-    assert.deepEqual(
-      [out.buffer, out.byteOffset, out.length],
-      [chunk.buffer, chunk.byteOffset, chunk.length],
-    );
+    assert.equal(out.buffer, chunk.buffer);
+    assert.deepEqual([out.byteOffset, out.length], [chunk.byteOffset, chunk.length]);
     assert.equal(masker.held, 0);
   });
 

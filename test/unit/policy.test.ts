@@ -6,18 +6,9 @@ import { COMEBACK_WINDOW_MS, judge, livesOf, type StoppedStray } from '../../src
 
 function stray(pid: number, more: Partial<Stray> = {}): Stray {
   return {
-    pid,
-    startId: `start of ${pid}`,
-    command: 'python3 old.py',
-    cwd: '/srv/old',
-    ...{ user: 'bot', startedAt: null, proof: [], holdsToken: false },
-    grade: 'proven',
-    respawner: null,
-    parent: null,
-    supervisor: null,
-    silences: [],
-    tree: [],
-    ...more,
+    ...{ pid, startId: `start of ${pid}`, command: 'python3 old.py', cwd: '/srv/old', user: 'bot' },
+    ...{ startedAt: null, proof: [], holdsToken: false, grade: 'proven', respawner: null, parent: null },
+    ...{ supervisor: null, silences: [], tree: [], ...more },
   };
 }
 
@@ -35,19 +26,15 @@ function verdict(strays: readonly Stray[], stopped: readonly StoppedStray[] = []
 
 test('what a service manager keeps alive ends it with 75, the manager and its command named', () => {
   const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
-  assert.match(
-    verdict([stray(10), stray(11, { respawner })]),
-    /^75 .*pid 11.*pm2 \(old-bot\).* → pm2 delete old-bot$/,
-  );
+  const both = verdict([stray(10), stray(11, { respawner })]);
+  assert.match(both, /^75 .*pid 11.*pm2 \(old-bot\).* → pm2 delete old-bot$/);
   assert.equal(verdict([stray(11, { respawner, grade: 'likely' })]), 'free');
 });
 
 test('started again by the same living parent: at once', () => {
   const stopped = livesOf([stray(10, { parent: shell })], [stray(10)], 1_000);
-  assert.match(
-    verdict([stray(11, { parent: shell })], stopped, 2_000),
-    /^75 .*started again by pid 70 \(bash run\.sh\).*kill 70$/,
-  );
+  const again = verdict([stray(11, { parent: shell })], stopped, 2_000);
+  assert.match(again, /^75 .*started again by pid 70 \(bash run\.sh\).*kill 70$/);
   assert.equal(verdict([stray(11, { parent: { pid: 71, command: 'bash' } })], stopped, 2_000), 'stop');
   assert.equal(verdict([stray(11)], stopped, 2_000), 'stop');
 });

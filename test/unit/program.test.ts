@@ -20,10 +20,7 @@ for (const [command, scripts] of [
   ['node --enable-source-maps -r dotenv/config --import tsx bot.js', ['bot.js']],
   ['node --max-old-space-size=100 -- bot.js', ['bot.js']],
   ['node -e code bot.js', []],
-  [
-    'node /srv/node_modules/.bin/tsx watch --clear-screen=false src/bot.ts',
-    ['/srv/node_modules/.bin/tsx', 'src/bot.ts'],
-  ],
+  ['node /srv/.bin/tsx watch --clear-screen=false src/bot.ts', ['/srv/.bin/tsx', 'src/bot.ts']],
   ['node /usr/bin/nodemon --ext ts bot.js', ['/usr/bin/nodemon', 'bot.js']],
   ['tsx src/bot.ts', ['src/bot.ts']],
   ['deno run -A --config deno.json bot.ts', ['bot.ts']],

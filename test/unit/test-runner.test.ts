@@ -36,10 +36,8 @@ test('a file that fails again fails the run, and so does one that ends by a sign
   const bad = file('bad', "throw new Error('wrong');");
   const killed = file('killed', "process.kill(process.pid, 'SIGKILL');");
   const good = file('good', '');
-  const twice = file(
-    'twice',
-    `if (!existsSync('${bad}.ran')) { writeFileSync('${bad}.ran', ''); throw new Error('once'); }`,
-  );
+  const ran = `'${bad}.ran'`;
+  const twice = file('twice', `if (!existsSync(${ran})) { writeFileSync(${ran}, ''); throw Error('once'); }`);
   const { ok, lines } = await run([bad, killed, good, twice]);
   assert.equal(ok, false);
   assert.equal(lines.at(-1), '2 passed, 2 failed, 3 run again alone');
@@ -53,14 +51,8 @@ test('a run that is ended takes with it what its tests have started, wherever th
   const left = "spawn('setsid', ['sleep', '1000'], { stdio: 'ignore', detached: true });";
   const slow = file('slow', `${left} console.error('begun'); await pause(60_000);`);
   const stop = new AbortController();
-  const jobs = [[slow]];
-  const ended = runTestFiles({
-    jobs,
-    atOnce: 1,
-    print: () => {},
-    env: { SP_MARK: slow },
-    signal: stop.signal,
-  });
+  const how = { atOnce: 1, print: () => {}, env: { SP_MARK: slow }, signal: stop.signal };
+  const ended = runTestFiles({ jobs: [[slow]], ...how });
   const there = () => findByEnv('SP_MARK', slow);
   await until('what the test started', () => there().some((pid) => commandOf(pid).startsWith('sleep')));
   stop.abort();
