@@ -55,9 +55,8 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
   const talk = waitLine.beside(stderr);
   const say = (text: string | Buffer) => void talk.write(Buffer.from(text), () => {});
   const sinceMs = performance.now();
-  waitLine.shows(
-    () => `waiting for the worker's first poll, for ${span(performance.now() - sinceMs)} so far`,
-  );
+  const awaited = config.polling ? "the worker's first poll" : 'the worker to stay up';
+  waitLine.shows(() => `waiting for ${awaited}, for ${span(performance.now() - sinceMs)} so far`);
   const child = spawn(process.execPath, [...process.execArgv, '--', process.argv[1] ?? '', ...args], {
     cwd: config.cwd,
     env: {

@@ -199,6 +199,10 @@ xit('long waits count down in the last line of a terminal, which is gone when so
   await tmux.until(/\[worker\] started[^\n]*\nwaiting for the worker's first poll, for \d s so far/);
   await tmux.until(/\[worker\] started[^\n]*\n\[poll\] worker \d+ polls\n@/);
   await b.exits(0, 'stop');
+  tmux.type(`clear; POLLING_ENABLED=0 ${start.replace('start', 'start -d')} sleep 60`);
+  await tmux.until(/\[worker\] started[^\n]*\nwaiting for the worker to stay up, for \d s so far/);
+  await tmux.until(/nobody polls, as asked/);
+  await b.exits(0, 'stop');
   tmux.type(`clear; ${process.execPath} -- ${PROGRAM} who --probe=3`);
   await tmux.until(/probing: the poll is held for another [123]/);
   await tmux.until(/\nprobe: none seen/);
