@@ -149,12 +149,14 @@ interface AskOptions {
   readonly signal?: AbortSignal;
 }
 
+const RETRY_MS = 20;
 const NOBODY = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'];
 
 /** Sends one request and waits for its last answer. Throws NoSupervisor, NoAnswer or WentAway. */
 export async function askControl(socketPath: string, request: Request, options: AskOptions): Promise<Answer> {
-  const giveUpAtMs = performance.now() + Math.min(options.timeoutMs, CONNECT_MS);
-  for (;;) {
+  const giveUpAfterMs = Math.min(options.timeoutMs, CONNECT_MS);
+  // The pauses are counted: Node takes a fiftieth of a `status` to load its clock for durations.
+  for (let waitedMs = 0; ; waitedMs += RETRY_MS) {
     try {
       return await askOnce(socketPath, request, options);
     } catch (error) {
@@ -162,8 +164,8 @@ export async function askControl(socketPath: string, request: Request, options: 
       if (NOBODY.includes(code ?? '')) throw new NoSupervisor('no supervisor runs');
       // Its queue of connections is full: it is busy with others, or stopped.
       if (code !== 'EAGAIN') throw error;
-      if (performance.now() > giveUpAtMs) throw new NoAnswer('the supervisor does not answer');
-      await pause(20);
+      if (waitedMs >= giveUpAfterMs) throw new NoAnswer('the supervisor does not answer');
+      await pause(RETRY_MS);
     }
   }
 }
