@@ -94,7 +94,7 @@ function makePlan(invocation: Invocation, config: Config, kind: plans.Kind, isSh
   return {
     ...{ kind, system, words: command, ...plans.privateFiles(name, process.env) },
     made: { name, bot: config.botId, cwd: config.cwd },
-    // With a name of its own systemd sets HOME, which it does not for one that is only not given.
+    // Root is named, too: systemd sets HOME only where a unit says its user.
     runAs: system ? (runAs ?? 'root') : null,
     env: {
       ...plans.variablesToKeep(process.env, config, namesToKeep(own.withEnv, config)),
@@ -128,7 +128,7 @@ function namesToKeep(given: unknown, config: Config): readonly string[] {
   return [...asked, ...named];
 }
 
-/** Said, not refused. */
+/** Warnings, which do not keep it from being installed. */
 function doubts({ words, runAs, made }: plans.Plan, { envFile, tokenSource }: Config): string[] {
   const statsOf = (path: string) => statSync(path, { throwIfNoEntry: false });
   const mode = (envFile && statsOf(envFile)?.mode) || 0;

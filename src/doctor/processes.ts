@@ -1,6 +1,6 @@
 /**
- * Every process that the project's files say is started, what its command runs in the end, through npm scripts, wrappers, watchers and
- * servers to a source file, and whether that polls. A table says which file tells it, and where.
+ * Every process that a project's files start; the source file that its command runs in the end, followed through npm scripts, wrappers,
+ * watchers and servers; and whether that polls. Which file starts what, and where it says so, is one table.
  */
 import { basename } from 'node:path';
 import { languageOf, studyCode } from './code.ts';
@@ -8,10 +8,12 @@ import { at, commandText, environmentOf, pathsOf, readDocuments, stepsOf, text }
 import { folderOf, isKind, joinPath, lineAt, type Project, pathsInProject } from './files.ts';
 
 /**
- * Manager, its file, steps to each process or a pattern of lines with its name and its command, keys of its command (`=`: the value
- * itself, `-`: none), and what else is to know: `when` a key is there, `unless` one is; where `name` and `folder` stand; `root`: its
- * folder is another machine's; `line`: the place is that of the command; `run`: the program in front of the command; `of`: these only say
- * how many there are of the processes of that manager.
+ * Columns: the manager; its file; the steps to each process in it, or a pattern of lines with the name and the command of one; the keys of
+ * its command (`=`: the value itself, `-`: none); and what else is to know:
+ * `when`, `unless`: only where the document has this key, or has it not. `name`, `folder`: where these stand.
+ * `root`: it runs in the folder of the project, as a folder that the file names is another machine's.
+ * `line`: findings name the line of the command. `run`: the program in front of the command.
+ * `of`: the file says only how many there are of this manager's processes.
  */
 const PLACES = String.raw`
 npm           package\.json                                 scripts>*                        =

@@ -34,7 +34,7 @@ export interface PeersOptions {
 
 /** When to look whether a process is dead, after its sockets have closed. */
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
-/** A stranger is sought among all processes, which takes long. One that comes sooner than this counts as the last that was found. */
+/** A stranger is sought among all processes, which takes long: one that comes sooner than this is taken for the last one found. */
 const NAME_EVERY_MS = 500;
 
 export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) {

@@ -29,13 +29,14 @@ export const emptyLedger = {
   conflictAtMs: Number.NEGATIVE_INFINITY,
 };
 
-export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the server reads it. */ & (
+export type LedgerEvent = { readonly atMs: number } & (
+  | { readonly kind: 'conflict' }
+  /** A poll goes out; its parameters as the server reads them. */
   | { readonly kind: 'asked'; readonly offset: number; readonly limit: number }
   /** Sent every LOOK_EVERY_MS: a late one shows that our own process stood still. */
   | { readonly kind: 'looked' }
   /** The answer is passed to the worker; otherwise its updates are still in the queue. */
   | { readonly kind: 'passed'; readonly ids: readonly number[]; readonly bytes: number }
-  | { readonly kind: 'conflict' }
   /** Ids may be missing for another reason: an outage (the server may renumber), a webhook, dropped updates. */
   | { readonly kind: 'unsure' }
 );
@@ -72,7 +73,7 @@ export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger
     }
     case 'looked': {
       if (!poll) return [ledger, 0];
-      // After a stop of our process, earlier data is read only after this, and the poll may have been sent only now.
+      // Our process stood still: what came in meanwhile is read after this, and the poll may have been sent only now.
       const late = atMs - poll.lookedAtMs > LOOK_LATE_MS;
       const seen = late ? { sinceMs: atMs } : { seenAtMs: atMs };
       return [{ ...ledger, poll: { ...poll, ...seen, lookedAtMs: atMs } }, 0];

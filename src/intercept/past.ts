@@ -14,7 +14,7 @@ export interface PastFacts {
   readonly argv: readonly string[];
   /** The names in its environment. */
   readonly names: ReadonlySet<string>;
-  /** The gateway is the proxy of its environment. */
+  /** Its environment names the gateway as the proxy. */
   readonly isProxied: boolean;
   readonly mode: 'auto' | 'proxy' | 'off';
 }
@@ -37,6 +37,7 @@ export async function whyPast(pid: number, mode: PastFacts['mode'], folder: stri
   const environ = (readText(`/proc/${pid}/environ`) ?? '').split('\0');
   const names = new Set(environ.map((it) => it.slice(0, it.indexOf('='))));
   const exe = readLink(`/proc/${pid}/exe`) ?? argv[0] ?? '';
+  // Only `--intercept proxy` sets MOJO_PROXY, too.
   const isProxied =
     environ.some((it) => it.startsWith('HTTPS_PROXY=http://127.0.0.1:')) && names.has('MOJO_PROXY');
   const facts = { exe, argv, names, isProxied, mode };

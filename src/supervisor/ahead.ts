@@ -16,9 +16,9 @@ import type { NextWorker } from './worker.ts';
 import type { WorkerStopOptions, WorkerTree } from './worker-tree.ts';
 
 const WEBHOOK_PATIENCE_MS = 3_000;
-/** How often one of this machine that has the place is looked at, without a question to anybody. */
+/** How often we look whether another poller of this machine is still there; nobody is asked for that. */
 const LOOK_EVERY_MS = 5_000;
-/** One that is somewhere else shows only to polls of our worker, which disturb it. */
+/** A poller elsewhere can be noticed only by polling, which disturbs it: so rarely. */
 const RIVAL_PAUSE_MS = 5 * 60_000;
 
 export interface WebhookWatch {

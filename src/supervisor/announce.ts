@@ -1,4 +1,4 @@
-/** What `start` says of itself on the way in and on the way out: the bot, gate, configuration, the end. */
+/** What `start` says of itself on the way in and on the way out: the bot or that it is deploy mode, the configuration, the end. */
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { longFlag, type OptionName, optionRow } from '../config/options.ts';
@@ -41,8 +41,8 @@ const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
   'tokenFile',
 ]);
 
-/** Step 2: deploy mode. Telegram is asked nothing. */
-export function sayGate(config: Config, report: Report): null {
+/** In deploy mode, in place of who the bot is: Telegram is asked nothing. Null, as no bot was identified. */
+export function sayDeployMode(config: Config, report: Report): null {
   const { botId, tokenSource } = config;
   if (botId !== null)
     report.line('bot', `bot ${botId}, token from ${tokenSource}: Telegram is not asked who it is`);
@@ -63,7 +63,7 @@ export function settingWords({ option, value, from }: Setting): string {
   return `${[longFlag(option), ...values].join(' ')} (${from})`;
 }
 
-/** Step 1, said after the bot: the first line names the bot. */
+/** The command, the options that were set, and what is doubtful about them. */
 export function sayConfiguration(config: Config, warnings: readonly string[], report: Report): void {
   const { command, settings } = config;
   if (command) {

@@ -51,7 +51,7 @@ export async function serveControl(socketPath: string, handle: Handler) {
     open.add(socket);
     socket.on('close', () => open.delete(socket));
     // Many connections must not keep the next one from being heard; one that is ended for it asks again.
-    if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
+    if (open.size > CONNECTIONS_MAX) [...open][0]?.destroy();
     serveOne(socket, handle);
   });
   const short = shortPath(socketPath);

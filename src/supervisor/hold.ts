@@ -36,7 +36,7 @@ const HUNG_MS = 10_000;
 /** `first`: the lock, taken already; null: none is needed (deploy mode). */
 export function createHold(first: Lock | null, config: Config, taker: OwnTaker, report: Report) {
   const isNeeded = first !== null;
-  /** Of tokens that the bot has got since, too. */
+  /** One for each token: the bot may get another while the run goes on. */
   let locks = first ? [first] : [];
   const held: Held[] = [];
   /** Newcomers that wait for the lock, with what is called when it is free. */

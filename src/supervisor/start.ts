@@ -11,7 +11,7 @@ import { openRunOutput, type RunOutput } from '../output/report.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';
 import { painter } from '../output/words.ts';
 import { VERSION } from '../version.ts';
-import { identify, sayConfiguration, sayGate } from './announce.ts';
+import { identify, sayConfiguration, sayDeployMode } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
 import { createHold, type Taken } from './hold.ts';
@@ -34,7 +34,7 @@ export async function start(request: StartRequest): Promise<number> {
   try {
     const startup = await prepare(request, asks, output, teardown);
     const { config, api } = startup;
-    const asked = api ? identify(config, report, api, asks.signal) : sayGate(config, report);
+    const asked = api ? identify(config, report, api, asks.signal) : sayDeployMode(config, report);
     // Only now that the first question to Telegram is on its way: starting processes holds us up.
     if (!config.dryRun) void startup.nextWorker.prepare(false);
     const me = await asked;

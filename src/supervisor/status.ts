@@ -119,7 +119,7 @@ export interface StatusDocument {
     readonly via: 'gateway' | 'direct';
     /** How its polls reach the gateway: led by a hook, by a proxy variable (CONNECT or whole URLs), or with its address; null: none has. */
     readonly by: 'hook' | 'connect' | 'absolute' | 'plain' | null;
-    /** Why the worker goes past the gateway, and the one thing to do; null: it is not seen to. */
+    /** Why the worker goes past the gateway, and the one thing to do; null: it has not been seen past it. */
     readonly past: { readonly why: string; readonly cure: string } | null;
     readonly polls: number;
     readonly lastPollAt: string | null;

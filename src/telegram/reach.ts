@@ -24,10 +24,10 @@ export interface ApiReachOptions {
 
 /** Only an API that fails this long is reported as out of reach. */
 const SAID_AFTER_MS = 5_000;
-/** Polls fail more often than this during an outage. After so long without a failure no poll is sent, or one is open: ask. */
+/** In an outage each poll fails within this time. After so long without a failure nobody polls, or a poll hangs: then we ask. */
 const SILENT_MS = 7_000;
 const ASK_TIMEOUT_MS = 4_000;
-/** Longest pause between two questions, as a new worker starts that late at most after an outage. */
+/** Longest pause between two questions: so long after the end of an outage the next worker may be started. */
 const BACK_WAIT_MAX_MS = 3_000;
 
 export function createApiReach({ api, report, onProblem, consequence, onChange }: ApiReachOptions) {
