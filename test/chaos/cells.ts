@@ -37,15 +37,8 @@ export async function inYard<T>(args: readonly string[], ms = CELL_MS): Promise<
   // PostgreSQL runs as a user of its own.
   chmodSync(dir, 0o755);
   const file = fileURLToPath(new URL('cell.ts', import.meta.url));
-  const command = [
-    ...IN_YARD.slice(1),
-    process.execPath,
-    '--import',
-    import.meta.resolve('tsx'),
-    file,
-    ...args,
-    dir,
-  ];
+  const node = [process.execPath, '--import', import.meta.resolve('tsx'), file];
+  const command = [...IN_YARD.slice(1), ...node, ...args, dir];
   const child = spawn(IN_YARD[0], command, { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   let talk = '';

@@ -1,7 +1,6 @@
 // The commands of `npm run chaos` that measure: each prints a table of Markdown and says whether its promise is kept.
 import { spawnSync } from 'node:child_process';
-import type { LeaseProfile } from '../../src/lease/timing.ts';
-import { LEASE_PROFILES } from '../../src/lease/timing.ts';
+import { LEASE_PROFILES, type LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import { inYard, sideBySide } from './cells.ts';
 import {
@@ -64,13 +63,9 @@ export async function measureHandovers(
       ],
       results.map((one) => [
         ...[one.engine, String(rounds), ms(quantile(one.starts, 0.5)), ms(quantile(one.starts, 0.95))],
-        ...[
-          ms(quantile(one.handovers, 0.5)),
-          ms(quantile(one.handovers, 0.95)),
-          String(crashes),
-          s(quantile(one.takeovers, 0.5)),
-        ],
-        ...[s(quantile(one.takeovers, 1)), one.overlapMs.toFixed(0), `${one.lost} of ${one.updates}`],
+        ...[ms(quantile(one.handovers, 0.5)), ms(quantile(one.handovers, 0.95)), String(crashes)],
+        ...[s(quantile(one.takeovers, 0.5)), s(quantile(one.takeovers, 1))],
+        ...[one.overlapMs.toFixed(0), `${one.lost} of ${one.updates}`],
         kept(good(one)),
       ]),
     ),
@@ -116,15 +111,7 @@ export async function measureStandbys(engines: readonly EngineName[], jobs: numb
     requestsPerSecond <= STANDBY.requestsPerSecond;
   console.log(
     markdown(
-      [
-        'engine',
-        'standby (MB)',
-        'polling, no lease (MB)',
-        'more (MB)',
-        'CPU (%)',
-        'requests per s',
-        'verdict',
-      ],
+      ['engine', 'standby (MB)', 'without a lease (MB)', 'more (MB)', 'CPU (%)', 'requests per s', 'verdict'],
       results.map((one) => [
         ...[one.engine, one.standbyRssMb.toFixed(1), one.aloneRssMb.toFixed(1)],
         ...[(one.standbyRssMb - one.aloneRssMb).toFixed(1), one.cpuPercent.toFixed(2)],

@@ -49,17 +49,12 @@ export interface PairOptions {
   readonly port?: number;
 }
 
-export async function openScene(
-  engineName: EngineName,
-  profile: LeaseProfile,
-  dir: string,
-  setClock = false,
-) {
+export async function openScene(name: EngineName, profile: LeaseProfile, dir: string, setClock = false) {
   await layGround();
   process.env.TMPDIR = join(dir, 'tmp');
   mkdirSync(process.env.TMPDIR, { mode: 0o755 });
   const clock = setClock ? makeWallClock(dir) : null;
-  const engine = await openEngine(engineName, { ...(clock && { env: clock.env }) });
+  const engine = await openEngine(name, { ...(clock && { env: clock.env }) });
   const sandbox = await startSandbox({ tokens: [TOKEN], host: YARD_ADDRESS });
   const timing = LEASE_PROFILES[profile];
   const journalFile = join(dir, 'journal');
@@ -76,7 +71,7 @@ export async function openScene(
   let settledAtMs: number | null = null;
 
   // Nobody has to wait a whole ttl for the record of a first start.
-  if (engineName === 'postgres')
+  if (name === 'postgres')
     await sql(engine.port, 'CREATE TABLE singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)');
   await engine.put(BOT, formatRecord({ v: 1, holder: '', epoch: 1, seq: 1, ttl: timing.ttlMs }));
 
@@ -122,10 +117,8 @@ export async function openScene(
 
   /** First line of a worker of this machine, later than `afterMs`. */
   function workerOf(of: Machine, afterMs = 0, ms = 20_000): Promise<Line> {
-    const first = () =>
-      journal().find(
-        ({ ev, child, name, at }) => ev === 'start' && !child && name === of.name && at > afterMs,
-      );
+    const starts = () => journal().filter(({ ev, child }) => ev === 'start' && !child);
+    const first = () => starts().find((it) => it.name === of.name && it.at > afterMs);
     return until(`a worker on ${of.name}`, first, { ms, everyMs: 10, seen: () => of.run.seen() });
   }
 
@@ -194,20 +187,8 @@ export async function openScene(
     checks,
     /** Figures of the row, ms. */
     figures: {} as Record<string, number>,
-    ...{
-      machine,
-      pair,
-      workerOf,
-      pollOf,
-      backToStandby,
-      served,
-      flow,
-      settle,
-      verdict,
-      journal,
-      polls,
-      said,
-    },
+    ...{ machine, pair, workerOf, pollOf, backToStandby, served, flow, settle, verdict },
+    ...{ journal, polls, said },
     /** The time without a poller is measured from here. */
     fault: () => (faultAtMs = nowMs()),
     check(what: string, ok: boolean, seen: unknown = ''): void {

@@ -127,10 +127,7 @@ export function workerOverlap(lives: readonly LifeSpan[]): number {
   return ms;
 }
 
-export function delivered(
-  journal: readonly Line[],
-  injected: readonly number[],
-): { lost: number; repeated: number } {
+export function delivered(journal: readonly Line[], injected: readonly number[]) {
   const times = new Map<number, number>();
   for (const { ev, id } of journal)
     if (ev === 'update' && id !== undefined) times.set(id, (times.get(id) ?? 0) + 1);

@@ -2,9 +2,10 @@
  * The judge of the simulation: knows the truth about every process, hears of every signal, look, spawn and exit, and holds
  * what was done against what must hold (truth.ts, restarts.ts). Takes nothing from the code under test.
  */
+import type { WorkerEnd } from '../../src/supervisor/loop.ts';
 import type { Ending } from '../../src/supervisor/table.ts';
 import type { Clock } from './clock.ts';
-import type { Body, Ended, Life, Machine } from './machine.ts';
+import type { Body, Life, Machine } from './machine.ts';
 import type { Sim, Timing } from './sim.ts';
 import type { Story } from './story.ts';
 import {
@@ -223,12 +224,8 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
         if (!isFirst || life.kind !== 'stray') continue;
         if (book.shown.has(body)) fail(`a first worker beside a stray that a look has shown: ${show(body)}`);
       }
-      if (
-        isFirst &&
-        book.stoppedMs > book.askedMs &&
-        book.convictedMs >= book.sweepBeganMs &&
-        book.stoppedMs - book.sweepBeganMs < ASK_MS
-      )
+      const mayAsk = book.stoppedMs - book.sweepBeganMs < ASK_MS && book.convictedMs >= book.sweepBeganMs;
+      if (isFirst && book.stoppedMs > book.askedMs && mayAsk)
         fail('a first worker, and after the last stop nobody was asked again');
       if (isFirst) count('first spawns');
       book.isFirst = false;
@@ -249,11 +246,7 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       if (book.spawns !== spawn) return;
       book.restarts.polled();
     },
-    exitHeard(
-      sim: Sim,
-      spawn: number,
-      end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean },
-    ) {
+    exitHeard(sim: Sim, spawn: number, end: WorkerEnd) {
       const book = of(sim);
       if (spawn !== book.spawns || !book.restarts.ended(clock.now(), end)) return;
       count('unplanned exits');
@@ -326,12 +319,8 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       const book = of(sim);
       book.isFirst = true;
       book.restarts.leased();
-      const rival = machine
-        .living()
-        .find(
-          (it) =>
-            (it.life.managed || it.denied) && book.named.has(it.life) && isProven(it, book.pokes.get(it)),
-        );
+      const isNamed = (it: Body) => book.named.has(it.life) && isProven(it, book.pokes.get(it));
+      const rival = machine.living().find((it) => (it.life.managed || it.denied) && isNamed(it));
       if (rival) fail(`takes the place of ${show(rival)}, which it has named and which lives`);
     },
     /** A reason to end that came from outside. */

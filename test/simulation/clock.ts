@@ -30,12 +30,7 @@ export function planner(clock: Clock, random: Random, isOver: () => boolean) {
 }
 
 /** Runs a world; what it throws is a violation. */
-export async function runWorld(
-  clock: Clock,
-  story: Story,
-  untilMs: number,
-  look: () => boolean,
-): Promise<void> {
+export async function runWorld(clock: Clock, story: Story, untilMs: number, look: () => boolean) {
   await clock.run(untilMs, look).catch((error: Error) => story.fail(error.stack ?? error.message));
 }
 
@@ -44,52 +39,21 @@ const AT_ONCE_MAX = 5_000;
 
 interface Entry {
   readonly atMs: number;
-  readonly order: number;
   act: (() => void) | null;
 }
 
 export function createClock(): Clock {
-  const heap: Entry[] = [];
+  /** By their times, and in the order in which they were planned. */
+  const queue: Entry[] = [];
   let nowMs = 0;
-  let order = 0;
   let stirred = false;
   let atOnce = 0;
-
-  const before = (a: Entry, b: Entry) => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
-
-  function push(entry: Entry): void {
-    let i = heap.push(entry) - 1;
-    while (i > 0) {
-      const parent = (i - 1) >> 1;
-      if (!before(entry, heap[parent]!)) break;
-      heap[i] = heap[parent]!;
-      i = parent;
-    }
-    heap[i] = entry;
-  }
-
-  function pop(): Entry | undefined {
-    const first = heap[0];
-    const last = heap.pop();
-    if (!last || heap.length === 0) return first;
-    let i = 0;
-    for (;;) {
-      let child = 2 * i + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && before(heap[child + 1]!, heap[child]!)) child += 1;
-      if (!before(heap[child]!, last)) break;
-      heap[i] = heap[child]!;
-      i = child;
-    }
-    heap[i] = last;
-    return first;
-  }
 
   return {
     now: () => nowMs,
     after(ms, act) {
-      const entry: Entry = { atMs: nowMs + Math.max(0, ms), order: order++, act };
-      push(entry);
+      const entry: Entry = { atMs: nowMs + Math.max(0, ms), act };
+      queue.splice(queue.findLastIndex(({ atMs }) => atMs <= entry.atMs) + 1, 0, entry);
       return () => {
         entry.act = null;
       };
@@ -106,9 +70,9 @@ export function createClock(): Clock {
           if (!look()) return;
           continue;
         }
-        const next = heap[0];
+        const next = queue[0];
         if (!next || next.atMs > untilMs) break;
-        pop();
+        queue.shift();
         if (!next.act) continue;
         atOnce = next.atMs === nowMs ? atOnce + 1 : 0;
         if (atOnce > AT_ONCE_MAX) throw new Error(`${nowMs} ms: time stands still`);

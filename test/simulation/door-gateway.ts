@@ -63,12 +63,7 @@ export function createSimGateway(world: GatewayWorld) {
   }
 
   const loop = createDoorLoop(
-    {
-      now: () => clock.now(),
-      timer: (atMs, due) => arm(Math.ceil(atMs - clock.now()), due),
-      perform,
-      stepped: judge.stepped,
-    },
+    { now: clock.now, timer: (atMs, due) => arm(atMs - clock.now(), due), perform, stepped: judge.stepped },
     policy,
   );
   const { send } = loop;
@@ -138,7 +133,9 @@ export function createSimGateway(world: GatewayWorld) {
     const ring = () => {
       if (!cancelled) due();
     };
-    const cancel = clock.after(ms + (random.chance(0.1) ? random.int(1, 20) : 0), () => act(ring, true));
+    const cancel = clock.after(Math.ceil(ms) + (random.chance(0.1) ? random.int(1, 20) : 0), () =>
+      act(ring, true),
+    );
     return () => {
       cancelled = true;
       cancel();

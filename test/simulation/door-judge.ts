@@ -39,12 +39,8 @@ const STOP_UNSEEN_MS = 100;
 /** From the end of a stop until all that came meanwhile is read, and more. */
 const READ_WITHIN_MS = 1_000;
 
-export function createDoorJudge(
-  { fail, count }: Story,
-  clock: Clock,
-  policy: DoorPolicy,
-  pidsKnown: boolean,
-) {
+export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, pidsKnown: boolean) {
+  const { fail, count } = story;
   const open = new Map<number, OpenPoll>();
   const answeredPolls = new Set<number>();
   const openConnections = new Set<number>();
@@ -129,13 +125,8 @@ export function createDoorJudge(
       const dead = owner.process !== null && !owner.process.alive;
       if (!dead && !isIdle(owner)) fail(`${poller} takes over from ${owner.poller}, which polls`);
     }
-    owner = {
-      poller,
-      process: pidsKnown ? first.ask.process : null,
-      active: null,
-      endedMs: clock.now(),
-      endedWakingMs: wakingMs(),
-    };
+    const process = pidsKnown ? first.ask.process : null;
+    owner = { poller, process, active: null, endedMs: clock.now(), endedWakingMs: wakingMs() };
     heldOnce.clear();
     for (const { poll } of open.values()) if (poll.poller === poller) heldOnce.add(poll.connection);
   }

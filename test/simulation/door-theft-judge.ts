@@ -36,10 +36,8 @@ export function createTheftJudge({ fail, count }: Story, clock: Clock) {
     const nowMs = clock.now();
     const [first] = ids;
     const begin = last === null ? (first ?? 0) : last + 1;
-    const missing = Array.from(
-      { length: Math.min(1_000, Math.max(0, (first ?? 0) - begin)) },
-      (_, i) => begin + i,
-    );
+    const length = Math.min(1_000, Math.max(0, (first ?? 0) - begin));
+    const missing = Array.from({ length }, (_, i) => begin + i);
     if (told > 0) {
       count('thefts told');
       if (told !== missing.length) fail(`${told} updates are called taken of ${missing.length} missing`);

@@ -2,15 +2,13 @@
  * Somebody who asks without waiting, and what else makes ids missing: updates that expire in the queue, dropped ones, a server that
  * numbers anew. A random of its own, so that the other schedules stay as they are.
  */
-import type { Clock } from './clock.ts';
+import type { Clock, planner } from './clock.ts';
 import type { SimGateway } from './door-gateway.ts';
 import type { Telegram } from './door-telegram.ts';
 import type { TheftJudge } from './door-theft-judge.ts';
 import { createRandom, type Random } from './random.ts';
 
-export type Thieves = ReturnType<typeof createThieves>;
-
-export interface Deeds {
+interface Deeds {
   begins(): void;
   steals(id: number): void;
   ends(): void;
@@ -18,10 +16,8 @@ export interface Deeds {
 
 const LIVES_MS = 30_000;
 
-export function createThieves(
-  seed: number,
-  { clock, telegram, thefts, log }: World & { readonly log: (text: string) => void },
-) {
+export function createThieves(seed: number, world: World) {
+  const { clock, telegram, thefts, log } = world;
   const random = createRandom(seed ^ 0x5eed);
   const some = random.chance(0.4);
   const may = (probability: number) => some && random.chance(probability);
@@ -37,14 +33,10 @@ export function createThieves(
     /** `allowed_updates` keeps it out, before it is given a number. */
     filtered: (): boolean => filters && random.chance(0.4),
     firstOffset: (): number => (skips && random.chance(0.5) ? -random.int(1, 3) : 0),
-    start(
-      plan: (has: boolean, everyMs: number, trouble: () => void) => void,
-      gateway: SimGateway,
-      on: Deeds,
-    ) {
+    start(plan: ReturnType<typeof planner>, gateway: SimGateway, on: Deeds) {
       plan(some && !random.chance(0.2), random.pick([5_000, 15_000]), () => {
         log('a thief');
-        startThief({ clock, random, telegram }, on);
+        startThief(world, random, on);
       });
       plan(drops, 20_000, () => {
         log('the worker drops what waits');
@@ -69,13 +61,11 @@ interface World {
   readonly clock: Clock;
   readonly telegram: Telegram;
   readonly thefts: TheftJudge;
+  log(text: string): void;
 }
 
 /** One call with an offset, or some of a consumer that is slower than the server's 3 s. */
-function startThief(
-  { clock, random, telegram }: Omit<World, 'thefts'> & { readonly random: Random },
-  on: Deeds,
-): void {
+function startThief({ clock, telegram }: World, random: Random, on: Deeds): void {
   const everyMs = random.pick([200, 3_200, 5_000]);
   let left = everyMs < 3_000 ? 2 : random.int(2, 8);
   let offset = 0;

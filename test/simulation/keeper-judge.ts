@@ -18,12 +18,8 @@ const FAST = 1.0042;
 const REQUESTS_MAX = 60;
 
 /** `limit`: in this world the rules cannot hold; what is broken is counted, not judged. */
-export function createKeeperJudge(
-  { fail, count }: Story,
-  clock: Clock,
-  store: () => SimStore,
-  limit: boolean,
-) {
+export function createKeeperJudge(story: Story, clock: Clock, store: () => SimStore, limit: boolean) {
+  const { fail, count } = story;
   const requests = new Map<string, number[]>();
   /** Whose the last taking or renewing write was. */
   let rightful = '';

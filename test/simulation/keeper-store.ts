@@ -20,11 +20,9 @@ export type StoreAnswer = Exclude<Outcome, { kind: 'failed' }>;
 export type SimStore = ReturnType<typeof createSimStore>;
 
 /** `counted`: revisions are numbers that never repeat (etcd); else the value itself (redis). */
-export function createSimStore(
-  clock: Clock,
-  counted: boolean,
-  onChange: (entry: Entry | null, byCas: boolean) => void,
-) {
+type OnChange = (entry: Entry | null, byCas: boolean) => void;
+
+export function createSimStore(clock: Clock, counted: boolean, onChange: OnChange) {
   let history: Entry[] = [];
   let current: Entry | null = null;
   let revs = 0;

@@ -121,16 +121,8 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
     if (done) return;
     done = true;
     const { argv, cwd, env, polls } = body;
-    const child = machine.start({
-      life,
-      ppid: body.pid,
-      argv,
-      cwd,
-      env,
-      polls,
-      termMs: program.stubborn ? null : 5,
-    });
-    child.orphan = true;
+    const termMs = program.stubborn ? null : 5;
+    machine.start({ life, ppid: body.pid, argv, cwd, env, polls, termMs }).orphan = true;
   };
 }
 
@@ -140,7 +132,7 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
   const typed = { ppid: shellPid, cwd: PROJECT };
   const polls = { everyMs: 10, onMs: 10, phaseMs: 0 };
   const now = (everyMs: number, onMs: number) => ({ polls: { everyMs, onMs, phaseMs: 0 } });
-  const another = { bot: '999', run: 'elsewhere' };
+  const another = { bot: '999', run: 'elsewhere', spawn: '1' };
   const all: readonly (readonly [program: string, command: string, birth: Partial<Birth>])[] = [
     ['sleeper', '/usr/bin/python3 /srv/old/report.py', holder],
     // It can run a request as well.
@@ -148,16 +140,8 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
     ['reader', `tail -f ${PROJECT}/old_bot1.py.log`, typed],
     ['out of scope', '/usr/bin/python3 /srv/other/old_bot7.py', { cwd: '/srv/other' }],
     ['other bot', '/usr/bin/python3 /srv/other/bot.py', { otherBots: ['999'], polls }],
-    [
-      'other worker',
-      'node /srv/other/worker.js',
-      { otherBots: ['999'], env: { ...another, spawn: '1' }, polls },
-    ],
-    [
-      'our token, other worker',
-      'node /srv/other/both.js',
-      { env: { ...another, holdsToken: true, spawn: '2' }, polls },
-    ],
+    ['other worker', 'node /srv/other/worker.js', { otherBots: ['999'], env: another, polls }],
+    ['our token, other worker', 'node /srv/other/both.js', { env: { ...another, holdsToken: true }, polls }],
     ['sender', '/usr/bin/python3 /srv/shop/orders.py', { ...holder, ...now(700, 600) }],
     ['proxy', 'squid -N', { reacts: true, polls }],
     ['cron job', '/bin/sleep 300', holder],
@@ -172,21 +156,8 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
 /** What the machine runs from the beginning; returns the person's shell. */
 export function startSystem(machine: Machine): number {
   const life = (program: string) => machine.newLife({ kind: 'innocent', program });
-  machine.start({
-    life: life('init'),
-    ppid: 0,
-    argv: ['/sbin/init'],
-    comm: 'systemd',
-    uid: 0,
-    own: 'session',
-    pid: 1,
-  });
-  return machine.start({
-    life: life('shell'),
-    ppid: 1,
-    argv: ['-bash'],
-    env: { holdsToken: true },
-    own: 'session',
-    cwd: PROJECT,
-  }).pid;
+  const init = { pid: 1, ppid: 0, argv: ['/sbin/init'], comm: 'systemd', uid: 0 };
+  machine.start({ life: life('init'), own: 'session', ...init });
+  const shell = { ppid: 1, argv: ['-bash'], env: { holdsToken: true }, cwd: PROJECT };
+  return machine.start({ life: life('shell'), own: 'session', ...shell }).pid;
 }

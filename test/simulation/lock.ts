@@ -107,10 +107,8 @@ export async function runSeed(seed: number): Promise<Outcome> {
         await step(by, 5);
         continue;
       }
-      const answer = await Promise.race([
-        answerOf(socket),
-        step(by, SILENT_MS).then(() => 'silent' as const),
-      ]);
+      const patience = () => step(by, SILENT_MS).then(() => 'silent' as const);
+      const answer = await Promise.race([answerOf(socket), patience()]);
       if (answer !== 'closed') {
         // What was answered takes a while to arrive.
         await step(by);

@@ -3,8 +3,8 @@
  * when it is a crash loop. Written from the contract, not from the table.
  */
 import { constants } from 'node:os';
+import type { WorkerEnd } from '../../src/supervisor/loop.ts';
 import type { Policy } from '../../src/supervisor/table.ts';
-import type { Ended } from './machine.ts';
 
 export function createRestarts(policy: Policy) {
   const exitsAtMs: number[] = [];
@@ -104,7 +104,7 @@ export function createRestarts(policy: Policy) {
       sure = true;
     },
     /** True when nobody had asked for it. */
-    ended(nowMs: number, end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean }): boolean {
+    ended(nowMs: number, end: WorkerEnd): boolean {
       if (asked) return false;
       const code = end.signal === null ? end.code! : 128 + constants.signals[end.signal as 'SIGKILL'];
       const failed = end.code !== 0 || end.conflict;

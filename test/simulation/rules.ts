@@ -21,14 +21,13 @@ const SEARCH = 6_000;
 export interface BrokenRule {
   readonly name: string;
   readonly seed: number;
-  readonly changes: readonly { readonly file: string; readonly find: string[]; readonly put: string[] }[];
+  readonly changes: { readonly file: string; readonly find: string[]; readonly put: string[] }[];
 }
 
 const pathOf = ({ name }: Simulation) => join(import.meta.dirname, 'rules', `${name}.txt`);
 
 export function rulesOf(simulation: Simulation): readonly BrokenRule[] {
-  const rules: { name: string; seed: number; changes: { file: string; find: string[]; put: string[] }[] }[] =
-    [];
+  const rules: BrokenRule[] = [];
   let file = '';
   for (const line of readFileSync(pathOf(simulation), 'utf8').split('\n')) {
     const [mark = '', text] = [line[0], line.slice(2)];
@@ -87,11 +86,7 @@ async function simulationWith(rule: BrokenRule, { entry }: Simulation): Promise<
 }
 
 /** What is wrong with a rule: not caught at all, or not by its seed any more, which `repin` mends; null where it is caught. */
-export async function problemOf(
-  rule: BrokenRule,
-  simulation: Simulation,
-  repin: boolean,
-): Promise<string | null> {
+export async function problemOf(rule: BrokenRule, simulation: Simulation, repin: boolean) {
   const run = await simulationWith(rule, simulation);
   const shows = async (seed: number) => (await run(seed)).violations.length > 0;
   if (await shows(rule.seed)) return null;

@@ -28,15 +28,8 @@ export const SIMULATIONS: readonly Simulation[] = [
     run: supervisor,
     happens: [
       ...['spawns', 'unplanned exits', 'first spawns', 'crash loops', 'exits in an outage', 'exits in doubt'],
-      ...[
-        'strays stopped',
-        'strays stopped beside a worker',
-        'reactions',
-        'yields',
-        'insists',
-        'waits for a rival',
-        'places taken',
-      ],
+      ...['strays stopped', 'strays stopped beside a worker', 'reactions', 'yields', 'insists'],
+      ...['waits for a rival', 'places taken'],
       ...['SIGTERM', 'SIGKILL', 'exit 0', 'exit 69', 'exit 75', 'exit 77'],
       ...['sweeping', 'starting', 'polling'].flatMap((phase) =>
         ['ask-stop', 'ask-restart', 'blocked'].map((ask) => `${phase} × ${ask}`),

@@ -115,10 +115,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     signal: halt.signal,
     nowMs: clock.now,
   });
-  const tree = createWorkerTree(
-    { run, botId: BOT_ID, apiRoot: null },
-    { processes, hands: handsOf('tree', instruments) },
-  );
+  const marks = { run, botId: BOT_ID, apiRoot: null };
+  const tree = createWorkerTree(marks, { processes, hands: handsOf('tree', instruments) });
 
   let webhookEnding: Ending | null = null;
 
@@ -218,10 +216,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     killing = new AbortController();
     const present = worker;
     clock.stir();
-    const result = await tree.stop(present?.body.pid ?? null, {
-      stopTimeoutMs: timing.stopTimeoutMs,
-      now: killing.signal,
-    });
+    const { stopTimeoutMs } = timing;
+    const result = await tree.stop(present?.body.pid ?? null, { stopTimeoutMs, now: killing.signal });
     if (present && result.survivors.length === 0) await present.gone;
     done(result.survivors.length);
   }

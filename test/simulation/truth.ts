@@ -83,11 +83,8 @@ export function isProven(body: Body, pokes: ReadonlySet<number> | undefined): bo
 }
 
 /** Who gives way to a rival that can't be stopped. */
-export function isNewcomer(
-  { onRival, incumbentAfterMs }: Timing,
-  { polledMs }: Book,
-  nowMs: number,
-): boolean {
+export function isNewcomer(timing: Timing, { polledMs }: Book, nowMs: number): boolean {
+  const { onRival, incumbentAfterMs } = timing;
   if (onRival !== null) return onRival === 'yield';
   return polledMs === null || nowMs - polledMs < incumbentAfterMs;
 }

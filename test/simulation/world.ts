@@ -237,11 +237,8 @@ export async function runSeed(seed: number): Promise<Outcome> {
 }
 
 /** How the next worker will behave: at random in times of trouble, well afterwards. */
-export function planWorker(
-  { random, machine, clock, healed }: Surround,
-  failChance: number,
-  apiRandom: Random,
-) {
+export function planWorker(around: Surround, failChance: number, apiRandom: Random) {
+  const { random, machine, clock, healed } = around;
   const calm = healed();
   const lives = calm ? null : random.pick([null, null, 0, 30, 400, 3_000, 9_000]);
   const ended = random.pick([

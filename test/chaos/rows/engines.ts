@@ -44,12 +44,7 @@ async function comeBackEmpty({ engine }: Scene, awayMs: number): Promise<void> {
 }
 
 /** Some machine polls again, so long after the engine is back. */
-async function pollsAgain(
-  scene: Scene,
-  machines: Machine[],
-  afterMs: number,
-  backAtMs: number,
-): Promise<void> {
+async function pollsAgain(scene: Scene, machines: Machine[], afterMs: number, backAtMs: number) {
   const ms = 3 * scene.timing.ttlMs;
   await Promise.any(machines.map((machine) => scene.pollOf(machine, afterMs, ms)));
   scene.figures.resumedMs = nowMs() - backAtMs;
