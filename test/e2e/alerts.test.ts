@@ -60,7 +60,7 @@ it('a rival that stays ends the run, and the chat is told before the process end
   // Of a suspect on this machine the chat is told while it is waited for what that does.
   await startRemoteRival(b.t, b);
   const run = b.start(['--rival-after', '2s', '--on-rival', 'yield', '--', ...node('ends-on-409.mjs')]);
-  await run.ends(75, 40_000);
+  await run.ends(75);
   assert.equal(told(b).length, 1, told(b).join('\n--\n'));
   assert.match(
     told(b)[0]!,
@@ -74,7 +74,7 @@ xit('a stray that is brought back ends the run, and the chat is told', async (b)
   const respawner = join(import.meta.dirname, '../fixtures/respawner.py');
   const manager = b.spawn(PYTHON, [respawner, secret, b.sandbox.root, worker('poller.py')]);
   await until('it to poll', () => polledBy(b, 'poller.py').length > 0, manager);
-  await b.start('--stop-timeout 2s').ends(75, 60_000);
+  await b.start('--stop-timeout 2s').ends(75);
   assert.match(told(b).at(-1) ?? '', /^stray that stays: [\s\S]*\(exit 75\)[\s\S]*next: singlepoll who/);
 });
 

@@ -47,7 +47,7 @@ xit('trouble that passes is lived through: 502 pages, resets, 429, garbage, a ge
   b.sandbox.raw.fault({ kind: 'reset', method: 'getMe', count: 1 });
   b.sandbox.raw.fault({ kind: 'retry-after', method: 'getMe', retryAfter: 1, count: 1 });
   b.sandbox.raw.fault({ kind: 'hang', method: 'getMe', count: 1 });
-  const run = await b.polling([], { ms: 60_000 });
+  const run = await b.polling([]);
   const first = b.sandbox.methods().findIndex((name) => name !== 'getme');
   assert.equal(first, 5, 'asked until it was answered, and nothing else before');
   assertNoToken(run.stderr(), b.token);
@@ -102,10 +102,7 @@ for (const [args, rounds] of [
     for (let round = 1; round <= rounds; round++) {
       await network.down();
       process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
-      await until('the wait for the Bot API', () => waits(run.stderr()) >= round, {
-        ms: 30_000,
-        seen: run.seen,
-      });
+      await until('the wait for the Bot API', () => waits(run.stderr()) >= round, run);
       const status = await b.status();
       assert.equal(status.state, 'backoff');
       assert.match(problemOf(status, 'api-unreachable') ?? '', /once it answers/);
@@ -118,14 +115,8 @@ for (const [args, rounds] of [
         run.seen,
       );
       await network.up();
-      await until('the next worker', () => starts(b.journal()).length > before, {
-        ms: 30_000,
-        seen: run.seen,
-      });
-      await until('status to count its poll', async () => (await b.status()).healthy, {
-        ms: 30_000,
-        seen: run.seen,
-      });
+      await until('the next worker', () => starts(b.journal()).length > before, run);
+      await until('status to count its poll', async () => (await b.status()).healthy, run);
     }
     assert.doesNotMatch(run.stderr(), /crash loop/);
     assertNeverTwo(b);
@@ -133,7 +124,7 @@ for (const [args, rounds] of [
     // A stop does not wait for it.
     await network.down();
     process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
-    await until('the wait', () => waits(run.stderr()) > rounds, { ms: 30_000, seen: run.seen });
+    await until('the wait', () => waits(run.stderr()) > rounds, run);
     await run.stop();
   });
 
@@ -156,7 +147,7 @@ async function slowWebhook(t: TestContext, b: Bed) {
 xit('a question that nobody asks any more does nothing: Ctrl-C, or the lease lost, while the webhook is looked at', async (b) => {
   const slow = await slowWebhook(b.t, b);
   const run = b.start('--drop-pending');
-  await until('the look at the webhook', slow.asked, { ms: 20_000, seen: run.seen });
+  await until('the look at the webhook', slow.asked, run);
   run.signal('SIGINT');
   await run.waitFor(/\[stop\] stopping/);
   slow.answer();
@@ -169,7 +160,7 @@ xit('a question that nobody asks any more does nothing: Ctrl-C, or the lease los
   const later = await slowWebhook(b.t, two);
   await two.vacate();
   const holder = two.start([...two.fast, '--drop-pending', ...POLITE]);
-  await until('the look at the webhook', later.asked, { ms: 20_000, seen: holder.seen });
+  await until('the look at the webhook', later.asked, holder);
   await two.another({ epoch: ((await two.record())?.epoch ?? 0) + 1 });
   await stateIs(two, 'standby', holder);
   later.answer();
@@ -211,7 +202,7 @@ xit('webhook: without the gateway one that ends the worker is cleared before the
   b.sandbox.raw.fault({ kind: 'html', method: 'deleteWebhook', status: 502, count: 2 });
   b.sandbox.raw.fault({ kind: 'retry-after', method: 'getWebhookInfo', retryAfter: 1, count: 1 });
   const ends = ['--no-gateway', '--backoff', '10ms,50ms', '--', ...node('ends-on-409.mjs')];
-  const run = await b.polling(ends, { ms: 60_000 });
+  const run = await b.polling(ends);
   // A worker that ends at a 409 would have ended, had the webhook still been set.
   assert.ok(
     b.journal().every(({ ev }) => ev !== 'conflict'),

@@ -269,7 +269,7 @@ it('start --sandbox: no token, no network, no command: the steps, updates, heart
   const env = without(b, 'TELEGRAM_BOT_TOKEN', 'TELEGRAM_API_ROOT');
   const run = b.cli('start --sandbox --heartbeat 500ms', { env });
   const beats = () => run.stderr().split('[hb] alive offset=').length > 3;
-  await until('heartbeats', beats, { ms: 30_000, seen: run.seen });
+  await until('heartbeats', beats, run);
   assert.match(run.stderr(), /stray[\s\S]*webhook|webhook[\s\S]*stray/i);
   assert.doesNotMatch(run.stdout() + run.stderr(), /\d{6,}:[\w-]{24,}/, 'no token, not even of the sandbox');
   run.signal('SIGINT');

@@ -78,7 +78,7 @@ test('zsh, by TAB in a real terminal', async (t) => {
   tmux('new-session', '-d', '-s', 'zsh', '-x', '90', '-y', '30', 'zsh -f');
   const screen = () => tmux('capture-pane', '-p', '-t', 'zsh').trimEnd();
   const shows = (pattern: RegExp) =>
-    until(`zsh to show ${pattern}`, () => pattern.test(screen()), { seen: screen, ms: 30_000 });
+    until(`zsh to show ${pattern}`, () => pattern.test(screen()), { seen: screen });
   const setup = `PS1='> '; autoload -U compinit; compinit -u; source ${scripts.zsh}; clear`;
   tmux('send-keys', '-t', 'zsh', setup, 'Enter');
   await shows(/^> $|^>$/);

@@ -70,7 +70,7 @@ it('start --sandbox: a bot in trouble', async (b) => {
   const run = b.cli('start --sandbox', { env: { ...b.env, TELEGRAM_BOT_TOKEN: '', TELEGRAM_API_ROOT: '' } });
   // The waiting updates answer the first question at once, so as a rule the worker's own polls prove the stray.
   const isOver = () => ['[stray] gone', '[poll] worker'].every((it) => run.stderr().includes(it));
-  await until('the stray is gone, and the worker polls', isOver, { ms: 60_000, seen: run.seen });
+  await until('the stray is gone, and the worker polls', isOver, run);
   const id = Number(/\(id (\d+)\)/.exec(run.stderr())?.[1]);
   const story = [
     ...['[bot]', '[webhook] was', '[worker]', '[poll] worker'],

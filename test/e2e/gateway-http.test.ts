@@ -256,7 +256,7 @@ async function standsStill(what: string, count: () => number): Promise<number> {
     before = count();
     return still;
   };
-  await until(what, isStill, { everyMs: 500, ms: 20_000 });
+  await until(what, isStill, { everyMs: 500 });
   return before;
 }
 

@@ -119,10 +119,7 @@ xit('a worker killed before it has read its answer, or while its poll is open: t
 
 xit('workers that die as soon as they have asked leave no owner behind', async (b) => {
   const run = b.start([...RESTART, '--', ...node('dies-polling.mjs', '15')]);
-  await until('the worker that stays', () => polledBy(b, 'dies-polling.mjs').length > 0, {
-    ms: 40_000,
-    seen: run.seen,
-  });
+  await until('the worker that stays', () => polledBy(b, 'dies-polling.mjs').length > 0, run);
   await b.serves(run);
   assert.doesNotMatch(run.stderr(), /second poller/i);
   assertOnePoll(b);

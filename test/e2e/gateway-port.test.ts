@@ -211,7 +211,7 @@ xit('sealed: one token for a run, through restarts; another run has another', as
 it('sealed: neither token is printed, whoever prints it; without the gateway it is turned down', async (b) => {
   const env = { ...b.env, SP_TEST_OTHER_TOKEN: `${b.botId}:${'AAother'.padEnd(35, 'x')}` };
   const run = b.start(['--sealed', '--', ...node('prints-token.mjs')], { env });
-  await run.waitFor('all printed', 30_000);
+  await run.waitFor('all printed');
   await until('it to poll', () => b.sandbox.polls().length > 0, run);
   const pid = await until('its pid', async () => (await b.status()).worker?.pid);
   const sealed = [pid, ...allPids().filter((one) => readProc(one)?.ppid === pid)]

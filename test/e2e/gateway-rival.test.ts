@@ -52,7 +52,7 @@ it('a rival for 5 s: one line at its start, one at its end', async (b) => {
   const during = await b.status();
   await rival.leave();
   await allHandled(b, ids, run, 30_000);
-  await run.waitFor(GONE, 40_000);
+  await run.waitFor(GONE);
   await b.serves(run);
   assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
   assertNothingSeen(b);
@@ -74,7 +74,7 @@ it('a rival that stays: a newcomer stops its worker, ends with 75, and keeps awa
   const rival = startRival(b.t, b);
   await until('the rival to poll', () => b.sandbox.polls().length > 0);
   const run = await b.polling();
-  await run.ends(75, 40_000);
+  await run.ends(75);
   assert.match(run.stderr(), STAYS);
   assert.match(run.stderr(), /about every|every about|every ~/i);
   assert.deepEqual(troubles(b), []);
@@ -91,7 +91,7 @@ xit('a rival that stays, with --wait: the worker is stopped, the supervisor stan
   const rival = startRival(b.t, b);
   await until('the rival to poll', () => b.sandbox.polls().length > 0);
   const run = await b.polling('--wait');
-  await run.waitFor('standing by until it is gone', 40_000);
+  await run.waitFor('standing by until it is gone');
   // The line stands before the last of the worker is gone.
   const isStandby = async () => {
     const status = await b.status();
@@ -113,9 +113,9 @@ xit('a rival that stays, with --wait: the worker is stopped, the supervisor stan
 it('a rival that stays: an incumbent insists and reports, until the rival is gone; who tells, too', async (b) => {
   const run = await incumbent(b);
   const rival = startRival(b.t, b);
-  await run.waitFor(BEGINS, 30_000);
+  await run.waitFor(BEGINS);
   await b.exits(1, 'who');
-  await run.waitFor(STAYS, 30_000);
+  await run.waitFor(STAYS);
   const ids = await messages(b, run, 'm', 3, 700);
   const view = JSON.parse((await b.exits(1, 'status --json')).stdout);
   assert.equal(view.healthy, false);
@@ -123,7 +123,7 @@ it('a rival that stays: an incumbent insists and reports, until the rival is gon
   assert.match((await b.exits(1, 'who')).stdout, /a rival takes the poll.*\n\s+→ stop the other one/);
   assert.equal(JSON.parse((await b.exits(1, 'who --json')).stdout).problems[0].code, 'rival');
   await rival.leave();
-  await run.waitFor(GONE, 40_000);
+  await run.waitFor(GONE);
   await b.serves(run);
   await allHandled(b, ids, run, 30_000);
   assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
@@ -135,7 +135,7 @@ it('a rival that stays: an incumbent insists and reports, until the rival is gon
 xit('--on-rival yield: an incumbent goes with 75', async (b) => {
   const run = await incumbent(b, ['--on-rival', 'yield']);
   startRival(b.t, b);
-  await run.ends(75, 40_000);
+  await run.ends(75);
   assert.match(run.stderr(), STAYS);
   assert.doesNotMatch(run.stderr(), /newcomer/i);
   assert.deepEqual(troubles(b), []);
@@ -163,7 +163,7 @@ it('a webhook set while polling, or between two polls, is cleared, the poll goes
 it('with --keep-webhook one that appears is left alone: 78, and the worker saw no 409', async (b) => {
   const run = await b.polling(['--keep-webhook', ...ENDS]);
   await b.sandbox.setWebhook('https://wanted.example.com/s3cret-path');
-  await run.ends(78, 30_000);
+  await run.ends(78);
   assert.match(run.stderr(), /wanted\.example\.com/);
   assert.doesNotMatch(run.stderr(), /s3cret-path/);
   assert.equal((await b.sandbox.webhookInfo()).url, 'https://wanted.example.com/s3cret-path');
@@ -217,7 +217,7 @@ it('a thief that does not wait, or calls once with an offset: told with the next
   const run = await busyWorker(b, ['--http', '0']);
   const steal = async (calls: number, offset: number) => {
     b.file('thief.json', JSON.stringify({ bot: `${b.sandbox.root}/bot${b.token}`, offset, calls }));
-    await b.spawn(PYTHON, [b.file('thief.py', THIEF)]).waitFor('done', 30_000);
+    await b.spawn(PYTHON, [b.file('thief.py', THIEF)]).waitFor('done');
   };
   for (const text of ['a', 'b', 'c']) b.sandbox.text(text);
   await steal(3, 0);

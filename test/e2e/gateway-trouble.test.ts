@@ -44,7 +44,7 @@ for (const [name, fault] of FAULTS)
     const id = b.sandbox.text(name);
     b.sandbox.raw.clearFaults();
     const delivered = async () => idsIn(await poll(gate, 0, 20))[0];
-    assert.equal(await until('the update', delivered, { ms: 45_000, seen: gate.run.seen }), id);
+    assert.equal(await until('the update', delivered, gate.run), id);
     assertOnePoll(b);
     assert.equal((await b.status()).worker?.spawns, 1);
     assertNoToken(gate.run.stderr(), b.token);
@@ -63,7 +63,7 @@ it('a short trouble is over inside one poll of the worker; an answer that comes 
     if (!found.includes(late)) found.push(...idsIn(await poll(gate, id + 1, 2)));
     return found.includes(late);
   };
-  await until('the update', isFound, { ms: 20_000, seen: gate.run.seen });
+  await until('the update', isFound, gate.run);
   assert.deepEqual(found, [late]);
   assertOnePoll(b);
 });
@@ -75,7 +75,7 @@ xit('an API out of order from the start: state starting, polling once it answers
   assert.equal((await b.status()).state, 'starting');
   b.sandbox.raw.clearFaults();
   const isPolling = async () => (await b.status()).state === 'polling';
-  await until('polling', isPolling, { ms: 40_000, seen: run.seen });
+  await until('polling', isPolling, run);
   assert.deepEqual(troubles(b), []);
   await b.exits(0, 'stop');
 
@@ -84,7 +84,7 @@ xit('an API out of order from the start: state starting, polling once it answers
   b.sandbox.raw.revoke(b.token);
   const { status, json } = await poll(gate, 0, 20);
   assert.deepEqual([status, json.ok, json.error_code], [401, false, 401]);
-  await gate.run.ends(77, 30_000);
+  await gate.run.ends(77);
   assert.match(gate.run.stderr(), /refuse|401|unauthorized/i);
 });
 
@@ -151,12 +151,12 @@ it('the API is out of reach: the worker sees nothing of it and is not called dea
   await until('two polls', () => ourPolls(b).length >= 2, run);
   await network.blackHole();
   const isTold = async () => problemOf(await b.status(), 'api-unreachable');
-  await until('status to tell', isTold, { ms: 40_000, everyMs: 200, seen: run.seen });
+  await until('status to tell', isTold, run);
   await isLeftAlone(b, run);
   await network.up();
-  await b.serves(run, 45_000);
+  await b.serves(run);
   const isWell = async () => (await b.status()).problems.length === 0;
-  await until('status to be well again', isWell, { ms: 20_000, everyMs: 200, seen: run.seen });
+  await until('status to be well again', isWell, run);
   await isLeftAlone(b, run);
   assert.doesNotMatch(run.stderr(), LINE);
   assert.deepEqual(troubles(b), []);
@@ -172,7 +172,7 @@ it('deaf: a worker that polls past the gateway is left alone, and with --require
   assert.doesNotMatch(run.stderr(), LINE);
   await b.exits(0, 'stop');
   const strict = await b.polling([...DEAF, '--require-gateway', ...command], { env });
-  await until('it is replaced', () => starts(b.journal()).length >= 3, { ms: 20_000, seen: strict.seen });
+  await until('it is replaced', () => starts(b.journal()).length >= 3, strict);
   assert.match(strict.stderr(), /\[deaf\]/);
   assert.match(strict.stderr(), /TELEGRAM_API_ROOT|gateway/);
 });

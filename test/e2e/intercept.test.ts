@@ -27,7 +27,7 @@ async function answersPing(b: Bed, seen: () => string, text = '/ping', answer = 
   const texts = () => b.sandbox.sentTexts().filter((it) => it !== '');
   const before = texts().length;
   b.sandbox.text(text);
-  await until('the answer', () => texts().length > before, { ms: 20_000, seen });
+  await until('the answer', () => texts().length > before, { seen });
   assert.equal(texts().at(-1), answer);
 }
 
@@ -259,10 +259,7 @@ it('a hook that has gone while singlepoll runs, in a folder with a blank: left o
       env: b.env,
     },
   );
-  await until('the first poll', async () => (await b.status()).polling?.by === 'plain', {
-    ms: 20_000,
-    seen: run.seen,
-  });
+  await until('the first poll', async () => (await b.status()).polling?.by === 'plain', run);
   assert.match((await workerEnv(b)).NODE_OPTIONS ?? '', /^--require=".*pack age.*"$/);
   rmSync(join(b.dir, 'pack age/dist/hooks/node.cjs'));
   for (const spawn of [2, 3]) {
@@ -326,7 +323,7 @@ it('a bot that goes past it all the same: why, and the one thing to do, also in 
   ];
   for (const [words, why, cure] of rows) {
     const run = b.cli(['start', ...words]);
-    await run.waitFor(why, 20_000);
+    await run.waitFor(why);
     assert.ok(run.stderr().includes(cure), run.seen());
     const { stdout } = await b.run('status');
     assert.match(stdout, /^polling +past the gateway: /m);
@@ -370,7 +367,7 @@ for turn in range(1000):
     time.sleep(0.2)`;
   const run = b.cli(['start', '--sealed', '--', PYTHON, b.file('sealed.py', code)]);
   await run.waitFor(/answered 401: its calls go past the gateway.* To do: start it once without --sealed/);
-  await run.waitFor(/its sealed token is not known there \(401\); .*in its own way/, 20_000);
+  await run.waitFor(/its sealed token is not known there \(401\); .*in its own way/);
 });
 
 xit('a package that only root may read: who changes its user by itself is led, and can still start node', async (b) => {

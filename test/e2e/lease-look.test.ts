@@ -68,7 +68,7 @@ describe('lease, looked at', () => {
     const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
     const around = [PYTHON, worker('poller.py'), '--ignore-term'];
     const run = await b.polling([...b.fast, '--', ...around], { env });
-    await run.waitFor(/\[gateway\].*past the gateway.*lease/i, 20_000);
+    await run.waitFor(/\[gateway\].*past the gateway.*lease/i);
     const problem = await until(
       'the problem',
       async () => (await b.status()).problems.find(({ code }) => code === 'past-gateway'),

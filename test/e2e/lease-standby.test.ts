@@ -156,7 +156,7 @@ describe('lease, standing by', () => {
       const runner = b.spawn(process.execPath, ['-e', again], { cwd: b.project, env: withToken(b) });
       await until('the stray to poll', () => polledBy(b, 'legacy.py').length > 0);
       const run = b.start([...b.fast, '--wait', ...POLITE]);
-      await run.waitFor(/standing by until it is gone/, 30_000);
+      await run.waitFor(/standing by until it is gone/);
       const status = await stateIs(b, 'standby', run);
       const { problems, worker: none } = status;
       assert.deepEqual([problems[0]?.code, none?.pid, leaseOf(status).mine], ['rival', null, false]);
@@ -166,7 +166,7 @@ describe('lease, standing by', () => {
       other.live();
       runner.signal('SIGKILL');
       for (const pid of polledBy(b, 'legacy.py')) if (alive(pid)) process.kill(pid, 'SIGKILL');
-      await run.waitFor(new RegExp(`\\[lease\\].*standing by: ${other.shown}`), 30_000);
+      await run.waitFor(new RegExp(`\\[lease\\].*standing by: ${other.shown}`));
       assert.equal(workersOf(b).length, workers);
       await other.free();
       await workerNumber(b, workers + 1, run);

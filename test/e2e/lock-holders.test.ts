@@ -30,9 +30,7 @@ async function type(b: Bed, command: string): Promise<void> {
   const bin = join(b.dir, 'bin');
   mkdirSync(bin, { recursive: true });
   b.file('../bin/singlepoll', `#!/bin/sh\nexec ${process.execPath} -- ${PROGRAM} "$@"\n`, 0o755);
-  await b
-    .spawn('/bin/sh', ['-c', command], { env: { ...b.env, PATH: `${bin}:${b.env.PATH}` } })
-    .ends(0, 40_000);
+  await b.spawn('/bin/sh', ['-c', command], { env: { ...b.env, PATH: `${bin}:${b.env.PATH}` } }).ends(0);
 }
 
 function folder(b: Bed, name: string, uid = 0): string {
@@ -49,11 +47,11 @@ it('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who say
   assert.match(plain.stderr, new RegExp(`\\b${holder.pid}\\b.*does not answer`));
   assert.deepEqual(hintsOf(plain.stderr), ['singlepoll reset']);
   const [takeover, json, screen] = await Promise.all([
-    b.exits(75, ['start', '--takeover', ...POLITE], { ms: 60_000 }),
+    b.exits(75, ['start', '--takeover', ...POLITE]),
     b.exits(1, 'status --json'),
     b.exits(1, 'status'),
     b.exits([0, 1], 'who'),
-    b.exits([69, 70, 75], 'restart', { ms: 60_000 }),
+    b.exits([69, 70, 75], 'restart'),
   ]);
   for (const text of [takeover.stderr, screen.stdout]) assert.match(text, /reset/);
   const status = JSON.parse(json.stdout) as StatusDocument;
@@ -166,7 +164,7 @@ for (const state of ['healthy', 'hung'] as const)
       if (state === 'hung') old.signal('SIGSTOP');
       const next = b.cli('reset --stop-timeout 2s');
       const isNew = () => polledBy(b, 'polite.mjs').some((pid) => !workers.includes(pid));
-      await until('a new worker to poll', isNew, { ms: 40_000, seen: next.seen });
+      await until('a new worker to poll', isNew, next);
       assert.equal(alive(old.pid), false, 'the old supervisor is gone');
       await allGone(workers);
       assert.match(next.stderr(), /--max-restarts "7\/3m"/);
@@ -184,7 +182,7 @@ it('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, n
   const stray = await pollingStray(b, 'production_polling_bot.py');
   await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   const pending = (await b.sandbox.webhookInfo()).pending_update_count;
-  const { text } = await b.exits(0, 'reset --no-start --stop-timeout 2s', { ms: 60_000 });
+  const { text } = await b.exits(0, 'reset --no-start --stop-timeout 2s');
   // The hung one may wake at the SIGTERM and stop the stray itself on its way out: either says so.
   assert.match(text + old.stderr(), new RegExp(`\\b${stray.pid}\\b`));
   assert.doesNotMatch(text, /4711/);
@@ -236,7 +234,7 @@ xit('reset: from another folder the last command runs in its own folder, flags m
   old.signal('SIGKILL');
   writeFileSync(join(b.dir, 'here.env'), 'FROM_HERE=yes\n');
   const next = b.cli('reset --env-file here.env --log-file here.log', { cwd: b.dir });
-  await until('the worker', () => next.stdout().includes('ENV '), { ms: 40_000, seen: next.seen });
+  await until('the worker', () => next.stdout().includes('ENV '), next);
   const shown = next.stdout().split('ENV ')[1]?.split('\n')[0] ?? '';
   assert.equal(JSON.parse(shown).cwd, cwd);
   assert.match(shown, /"FROM_HERE":"yes"/);

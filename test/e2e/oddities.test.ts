@@ -228,7 +228,7 @@ for (const [what, replace] of [
     process.kill(polledBy(b, 'polite.mjs')[0]!, 'SIGKILL');
     await until('the next worker', () => polledBy(b, 'polite.mjs').length === 2, run);
     const stray = legacyPoller(b, 'rival_bot.py');
-    await until('the rival to be stopped', () => stray.ended(), { ms: 60_000, seen: run.seen });
+    await until('the rival to be stopped', () => stray.ended(), run);
     const isTold = () =>
       b.sandbox.raw.sent.some((it) => it.chatId === '42' && /^stray stopped/.test(it.text));
     await until('an alert', isTold, run);

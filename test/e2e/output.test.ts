@@ -53,10 +53,10 @@ it('bytes: what is no token, and noise, arrive unchanged on both streams; last w
   const worker = ['sh', '-c', 'cat one & cat two >&2; wait; exec sleep 1000'];
   const words = ['sh', process.execPath, PROGRAM, 'start', '--', ...worker];
   const run = b.spawn('sh', ['-c', `exec "$@" 2> '${err}'`, ...words], { env: b.env });
-  await until('all of stdout', () => run.stdoutBytes().length >= one.length, { ms: 30_000 });
+  await until('all of stdout', () => run.stdoutBytes().length >= one.length);
   assert.ok(run.stdoutBytes().equals(one), 'stdout is what the worker wrote');
   // On stderr singlepoll's own lines stand before and after.
-  await until('all of stderr', () => readFileSync(err).includes(two), { ms: 30_000 });
+  await until('all of stderr', () => readFileSync(err).includes(two));
   await b.exits(0, 'stop');
 
   const line = `${'z'.repeat(120)}\n`;
@@ -158,7 +158,7 @@ xit('a terminal hangs up, with a worker that prints: supervisor and worker end',
   const workers = () => findByEnv('SINGLEPOLL_BOT', String(b.botId));
   await terminal.hangUp();
   const seen = () => `${workers().map(commandOf)}`;
-  await until('the worker to be gone', () => workers().length === 0, { ms: 30_000, seen });
+  await until('the worker to be gone', () => workers().length === 0, { seen });
   terminal.end();
   await b.exits(3, 'status --json');
 });

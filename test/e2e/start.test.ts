@@ -43,7 +43,7 @@ it('start: bot, lock, webhook, worker in this order, updates kept, no token said
 
   const run = b.start();
   // While the webhook is set nobody can poll: the stray is seen once it takes the poll from the worker.
-  await allGone([stray.pid], 60_000);
+  await allGone([stray.pid]);
   await until('every update to be handled', () => ids.every((id) => handled(b.journal()).has(id)), run);
   // The stray may have handled them, between the webhook and its end.
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);

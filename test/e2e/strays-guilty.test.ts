@@ -13,7 +13,6 @@ import {
   type HiddenOptions,
   harmed,
   hold,
-  LONG_MS,
   legacyPoller,
   living,
   orphanedGunicorn,
@@ -79,14 +78,14 @@ for (const [index, { what, endsItself, ...options }] of ROWS.entries())
     if (!endsItself) return foundAndStopped(b, [stray]);
     const run = startWorker(b);
     await workerWorks(b, run);
-    await allGone(stray.pids(), LONG_MS);
+    await allGone(stray.pids());
     assert.equal(run.ended(), null, run.seen());
   });
 
 xit('two at once, and two lives of one of them: all go', async (b) => {
   const one = await startHidden(b, 'hidden-one', { from: 'config.json' });
   const twin = await startHidden(b, 'twin', { shell: '% & exec %', args: ['--at-409', '1'] });
-  await until('both lives to poll', () => twin.pids().length === 2, { ms: LONG_MS });
+  await until('both lives to poll', () => twin.pids().length === 2);
   await foundAndStopped(b, [one, twin]);
 });
 
@@ -101,7 +100,7 @@ xit('under a shell that starts it again for ever: the shell goes with it; if it 
   const looping = await startHidden(b, 'looping', { shell, args: ['--at-409', 'end'] });
   const next = startWorker(b);
   const isOver = () => next.ended() || !alive(looping.run.pid);
-  await until('an end, or the shell to be gone', isOver, { ms: LONG_MS, seen: next.seen });
+  await until('an end, or the shell to be gone', isOver, next);
   if (!next.ended()) return void (await workerWorks(b, next));
   await next.ends(75);
   assert.match(next.stderr(), new RegExp(`\\b${looping.run.pid}\\b`), 'the shell is named');
@@ -110,14 +109,14 @@ xit('under a shell that starts it again for ever: the shell goes with it; if it 
 it('reset stops it, too; a dry run and who ask nobody and stop nobody; who --probe proves it, with pid and folder', async (b) => {
   const stray = await startHidden(b, 'hidden', { from: 'stdin' });
   const before = b.sandbox.polls().length;
-  await b.exits(0, ['start', '--dry-run', ...POLITE], { ms: LONG_MS });
+  await b.exits(0, ['start', '--dry-run', ...POLITE]);
   assert.equal(b.sandbox.polls().length, before, 'no poke');
   assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
   const { view, code } = await who(b, '--probe');
   const found = view.strays.find(({ pid }) => pid === stray.pids()[0]);
   assert.deepEqual([code, found?.grade, found?.cwd], [1, 'proven', stray.folder]);
   assert.ok(stray.pids().every(alive));
-  const { stderr } = await b.exits(0, 'reset --no-start', { ms: LONG_MS });
+  const { stderr } = await b.exits(0, 'reset --no-start');
   assert.deepEqual(stray.pids().filter(alive), [], stderr);
   assert.match(stderr, new RegExp(`\\bpid ${stray.pids()[0]}\\b`));
 });
@@ -126,7 +125,7 @@ it('one that starts while the worker runs is named with user and folder, and sto
   const run = startWorker(b);
   const mine = await workerWorks(b, run);
   const stray = await startHidden(b, 'late', { from: 'config.json' });
-  await allGone(stray.pids(), 45_000);
+  await allGone(stray.pids());
   const line = run
     .stderr()
     .split('\n')
@@ -151,13 +150,13 @@ it('one process that polls two bots: 75 names the other bot and touches nothing;
           .filter(({ userAgent }) => userAgent.endsWith(`/${run.pid}`))
           .map(({ bot }) => bot),
       );
-    await until('it to poll both', () => bots().size === 2, { ms: LONG_MS, seen: run.seen });
+    await until('it to poll both', () => bots().size === 2, run);
     return run;
   };
   const both = await twoBots();
   const those = living([both.pid]);
   const run = startWorker(b);
-  await run.ends(75, LONG_MS);
+  await run.ends(75);
   for (const pattern of [otherId, new RegExp(`\\b${both.pid}\\b`), /→ singlepoll reset/])
     assert.match(run.stderr(), pattern);
   assert.equal(polledBy(b, 'polite.mjs').length, 0);
@@ -165,11 +164,11 @@ it('one process that polls two bots: 75 names the other bot and touches nothing;
 
   const taking = startWorker(b, '--takeover');
   await workerWorks(b, taking);
-  await allGone([both.pid], LONG_MS);
+  await allGone([both.pid]);
   assert.match(taking.stderr(), otherId);
   await b.exits(0, 'stop');
   const again = await twoBots();
-  const { stderr } = await b.exits(0, 'reset --no-start', { ms: LONG_MS });
+  const { stderr } = await b.exits(0, 'reset --no-start');
   assert.equal(alive(again.pid), false, stderr);
   assert.match(stderr, otherId);
 });
@@ -192,7 +191,7 @@ it('all kinds that show the token, together: daemons, a master with workers, one
   const gunicorn = await orphanedGunicorn(b, join(b.dir, 'web'), b.token, 2);
   const names = ['production_polling_bot.py', 'stubborn_bot.py', 'env_file_bot.py', 'elsewhere_bot.py'];
   names.push('setsid-child.mjs', 'daemon_bot.py', 'app.py');
-  await until('all to poll', () => names.every((name) => polledBy(b, name).length > 0), { ms: 30_000 });
+  await until('all to poll', () => names.every((name) => polledBy(b, name).length > 0));
   const line = () => b.journal().find((entry) => entry.text?.startsWith('children'))?.text;
   const children = (await until('the children', line)).split(' ').slice(1).map(Number);
   const daemon = polledBy(b, 'daemon_bot.py');
@@ -212,7 +211,7 @@ xit('old pollers of every kind fight; after start every getUpdates is the worker
     b.spawn(PYTHON, [worker('poller.py')], { env }),
   ].map(({ pid }) => pid);
   const fights = () => b.sandbox.polls().filter((poll) => poll.status === 409).length >= 4;
-  await until('the fight', fights, { ms: 30_000 });
+  await until('the fight', fights);
   const run = startWorker(b);
   await onlyTheWorkerPolls(b, run, () => old);
   assert.ok(b.journal().every(({ name, ev }) => name !== 'polite.mjs' || ev !== 'conflict'));
@@ -231,25 +230,25 @@ it('what a killed supervisor left in another session is gone before the new work
 
 xit('without a gateway a late stray kills a worker that ends at a 409; it is stopped, and a worker stays', async (b) => {
   const run = await b.polling(['--no-gateway', '--', ...node('ends-on-409.mjs')]);
-  await allGone([legacyPoller(b, 'late_bot.py').pid], LONG_MS);
-  await b.serves(run, LONG_MS);
+  await allGone([legacyPoller(b, 'late_bot.py').pid]);
+  await b.serves(run);
 });
 
 xit('one that is stopped (SIGSTOP) goes, too', async (b) => {
   const frozen = await pollingStray(b, 'frozen_bot.py');
   frozen.signal('SIGSTOP');
   const run = startWorker(b);
-  await allGone([frozen.pid], LONG_MS);
-  await b.serves(run, LONG_MS);
+  await allGone([frozen.pid]);
+  await b.serves(run);
 });
 
 xit('forty lives of one program share the verdict of the one that holds the poll', async (b) => {
   const first = legacyPoller(b, 'old_bot.py');
   const again = () => b.spawn(PYTHON, ['old_bot.py'], { cwd: b.project, env: withToken(b) });
   const lives = [first, ...Array.from({ length: 39 }, again)].map(({ pid }) => pid);
-  await until('all to poll', () => polledBy(b, 'old_bot.py').length === lives.length, { ms: LONG_MS });
+  await until('all to poll', () => polledBy(b, 'old_bot.py').length === lives.length);
   const run = startWorker(b);
-  await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, { ms: LONG_MS, seen: run.seen });
+  await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, run);
   await until('all to be gone', () => !lives.some(alive), { ms: 120_000, seen: run.seen });
   await b.serves(run);
 });
@@ -267,7 +266,7 @@ xit('one that starts itself anew at SIGTERM: gone for good, or 75; never two pol
     goneSince = gone ? (goneSince ?? performance.now()) : null;
     return goneSince !== null && performance.now() - goneSince > 3_000;
   };
-  await until('no phoenix beside the worker, or an end', isSettled, { ms: LONG_MS, seen: run.seen });
+  await until('no phoenix beside the worker, or an end', isSettled, run);
   if (!run.ended()) return;
   await run.ends(75);
   assert.equal(polledBy(b, 'polite.mjs').filter(alive).length, 0);
@@ -325,7 +324,7 @@ xit('one started while the sweep is going on never polls beside the worker for l
     strays.push(legacyPoller(b, `late_${index}.py`).pid);
     await staysTrue('the supervisor runs', 60, () => run.ended() === null, run.seen);
   }
-  await allGone(strays, LONG_MS);
+  await allGone(strays);
   await b.serves(run);
   assertNeverTwo(b, 'polite.mjs');
 });
@@ -343,10 +342,7 @@ it('--stray: a script of the project started in / or $HOME; not one of another p
   const ours = ['/', b.env.HOME ?? '/'].map((cwd) => sleeper(b, 'production_polling_bot.py', { cwd }));
   const run = startWorker(b, '--stray', '(a+)+$', '--stray', 'production_polling_bot\\.py');
   await workerWorks(b, run);
-  await allGone(
-    ours.map(({ pid }) => pid),
-    LONG_MS,
-  );
+  await allGone(ours.map(({ pid }) => pid));
   for (const { pid } of ours) assert.match(run.stderr(), new RegExp(`stopping pid ${pid} .*\\n.*declared`));
   assert.ok(alive(theirs.pid) && alive(hostile.pid), run.seen());
   assert.match(run.stderr(), /^\[(?!config)\w+\].*--stray.*(given up|gave up|too long|took longer)/m);
@@ -372,10 +368,10 @@ it("--stray-scope any reaches another folder, and never a process that holds ano
   });
   const quiet = sleeper(b, `${name}_2.py`, { env: { TELEGRAM_BOT_TOKEN: env.OTHER_TOKEN } });
   const polls = () => b.sandbox.requests().some(({ userAgent }) => userAgent.includes('/theirs/'));
-  await until('it to poll', polls, { ms: LONG_MS, seen: poller.seen });
+  await until('it to poll', polls, poller);
   const those = living([poller.pid, quiet.pid]);
   const run = startWorker(b, '--stray', name, '--stray-scope', 'any');
   await onlyTheWorkerPolls(b, run, () => [stray.pid]);
-  const { stderr } = await b.exits(0, `reset --no-start --stray ${name} --stray-scope any`, { ms: LONG_MS });
+  const { stderr } = await b.exits(0, `reset --no-start --stray ${name} --stray-scope any`);
   assert.deepEqual(harmed(b, those), [], run.seen() + stderr);
 });

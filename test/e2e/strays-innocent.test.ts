@@ -20,7 +20,6 @@ import {
   harmed,
   hold,
   type Living,
-  LONG_MS,
   living,
   marked,
   orphanedGunicorn,
@@ -79,7 +78,7 @@ const shopWorkers: Start = async (b) => {
   const args = ['shop_app:app', '--workers=2', '--bind', `127.0.0.1:${await freePort()}`];
   const run = b.spawn('gunicorn', args, { cwd: proofFixture(), env: { ...botEnv(b), ...more } });
   const both = () => askedBy(b, 'shop', 'sendMessage').length === 2;
-  await until('both workers to send', both, { ms: LONG_MS, seen: run.seen });
+  await until('both workers to send', both, run);
   return marked(mark, 3, run);
 };
 
@@ -88,7 +87,7 @@ const slowUpload: Start = async (b) => {
   const form = ['-F', 'chat_id=1', '-F', `document=@${path}`, '--limit-rate', '20k'];
   const run = b.spawn('curl', ['-sS', ...form, `${b.sandbox.root}/bot${b.token}/sendDocument`]);
   const isUnderWay = () => isConnected(run.pid, b.sandbox.port);
-  await until('the upload to be under way', isUnderWay, { ms: LONG_MS, seen: run.seen });
+  await until('the upload to be under way', isUnderWay, run);
   return [run.pid];
 };
 
@@ -100,9 +99,7 @@ const pythonPrompt: Start = async (b, t) => {
     processes: 2,
   });
   const pids = await start(b, t);
-  await until('the prompt to have sent', () => askedBy(b, 'prompt', 'sendMessage').length > 0, {
-    ms: LONG_MS,
-  });
+  await until('the prompt to have sent', () => askedBy(b, 'prompt', 'sendMessage').length > 0);
   return pids;
 };
 
@@ -123,7 +120,7 @@ const npmTest: Start = async (b) => {
   const env = { ...withToken(b), SP_WHAT: mark, SP_NAME: 'npm', npm_config_update_notifier: 'false' };
   const run = b.spawn('npm', ['test', '--silent'], { cwd, env });
   const sends = () => askedBy(b, 'npm', 'sendMessage').length > 0;
-  await until('the tests to send', sends, { ms: LONG_MS, seen: run.seen });
+  await until('the tests to send', sends, run);
   return findByEnv('SP_WHAT', mark);
 };
 
@@ -285,19 +282,19 @@ it('all of them at once: start, conflicts with somebody elsewhere, a new worker,
   const run = startWorker(b, '--on-rival', 'insist', ...PATTERNS);
   const mine = await workerWorks(b, run);
   await judge(b.t, b, lives, 'start', run.stderr());
-  await allGone(guilty.pids(), LONG_MS);
+  await allGone(guilty.pids());
 
   const rival = await startRemoteRival(b.t, b);
-  await until('four conflicts on each side', () => rival.conflicts >= 4, { ms: LONG_MS, seen: run.seen });
+  await until('four conflicts on each side', () => rival.conflicts >= 4, run);
   await rival.leave();
   assert.equal(run.ended(), null, run.seen());
   assert.ok(alive(mine), 'the worker has not noticed the rival');
   process.kill(mine, 'SIGKILL');
   const next = () => polledBy(b, 'polite.mjs').some((pid) => pid !== mine);
-  await until('a new worker to poll', next, { ms: LONG_MS, seen: run.seen });
+  await until('a new worker to poll', next, run);
   await judge(b.t, b, lives, 'a running time with conflicts', run.stderr());
 
-  const reset = await b.exits(0, ['reset', '--no-start', ...PATTERNS], { ms: LONG_MS });
+  const reset = await b.exits(0, ['reset', '--no-start', ...PATTERNS]);
   await judge(b.t, b, lives, 'reset', reset.stderr);
 });
 
@@ -312,12 +309,9 @@ xit('the multiplexer and the shell in which singlepoll runs, with the token and 
   assert.ok(hosts.length >= 2);
   const words = [process.execPath, PROGRAM, 'start', ...PATTERNS.map((word) => `'${word}'`), ...POLITE];
   tmux.type(`${words.join(' ')} # production_polling_bot.py`);
-  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, {
-    ms: LONG_MS,
-    seen: tmux.seen,
-  });
-  await allGone([guilty.pid], LONG_MS);
-  await b.exits(0, ['reset', '--no-start', ...PATTERNS], { ms: LONG_MS });
+  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, tmux);
+  await allGone([guilty.pid]);
+  await b.exits(0, ['reset', '--no-start', ...PATTERNS]);
   assert.deepEqual(harmed(b, hosts), [], tmux.seen());
 });
 
@@ -355,10 +349,10 @@ async function liveBeside(b: Bed, carriers: readonly Running[], env: Record<stri
   const conflicts = () => b.sandbox.polls().filter(({ status }) => status === 409).length;
   // Whether the stray behind it is found or not: enough conflicts, or an end, and it must be there still.
   const isEnough = () => run.ended() || conflicts() >= 4 || harmed(b, those).length > 0;
-  await until('enough conflicts, or an end', isEnough, { ms: LONG_MS, seen: run.seen });
+  await until('enough conflicts, or an end', isEnough, run);
   assert.deepEqual(harmed(b, those), [], run.seen());
   if (run.ended()) await run.ends(75);
-  const reset = await b.run('reset --no-start', { env, ms: LONG_MS });
+  const reset = await b.run('reset --no-start', { env });
   assert.deepEqual(harmed(b, those), [], reset.stderr);
 }
 
@@ -384,13 +378,13 @@ for (const [what, words] of [
 
 xit('the built-in Bot API stand-in lives, though everybody polls it', async (b) => {
   const sandbox = b.cli('sandbox --port 0');
-  await sandbox.waitFor(/\d{6,}:[\w-]{30,}/, LONG_MS);
+  await sandbox.waitFor(/\d{6,}:[\w-]{30,}/);
   const text = sandbox.stdout() + sandbox.stderr();
   const those = living([sandbox.pid]);
   const TELEGRAM_API_ROOT = /http:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0] ?? '';
   const env = { ...b.env, TELEGRAM_API_ROOT, TELEGRAM_BOT_TOKEN: /\d{6,}:[\w-]{30,}/.exec(text)?.[0] ?? '' };
-  await b.start([], { env }).waitFor(/\[poll\] worker \S+ polls/, LONG_MS);
-  const { stderr } = await b.exits(0, 'reset --no-start', { env, ms: LONG_MS });
+  await b.start([], { env }).waitFor(/\[poll\] worker \S+ polls/);
+  const { stderr } = await b.exits(0, 'reset --no-start', { env });
   assert.deepEqual(harmed(b, those), [], stderr);
 });
 

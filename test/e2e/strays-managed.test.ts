@@ -12,7 +12,6 @@ import {
   harmed,
   hiddenFolder,
   hold,
-  LONG_MS,
   living,
   polledBy,
   proofFixture,
@@ -42,7 +41,7 @@ startsecs=0
   );
   const run = b.spawn('supervisord', ['-n', '-c', config], { env: { ...env, SP_NAME: name } });
   const pids = () => askedBy(b, name, method);
-  await until(`${name} to ask ${method}`, () => pids().length > 0, { ms: LONG_MS, seen: run.seen });
+  await until(`${name} to ask ${method}`, () => pids().length > 0, run);
   return { run, pids, stop: new RegExp(`supervisorctl -c \\S*${name}\\.conf stop ${name}`) };
 }
 
@@ -74,7 +73,7 @@ for (const [what, args] of [
     const stray = await managedStray(b, 'kept', args);
     const those = living([stray.run.pid, ...(args.length > 0 ? [] : stray.pids())]);
     const run = startWorker(b);
-    await run.ends(75, LONG_MS);
+    await run.ends(75);
     assert.match(run.stderr(), stray.stop);
     assert.deepEqual(harmed(b, those), [], run.seen());
     await typed(run.stderr(), stray.pids);
@@ -87,15 +86,15 @@ for (const choice of ['yield', 'insist'] as const)
     const mine = await workerWorks(b, run);
     const stray = await managedStray(b, 'late');
     const those = living([stray.run.pid, ...stray.pids()]);
-    await run.waitFor(stray.stop, LONG_MS);
+    await run.waitFor(stray.stop);
     assert.match(run.stderr(), new RegExp(`\\b${stray.pids()[0]}\\b`));
     if (choice === 'yield') {
-      await run.ends(75, LONG_MS);
+      await run.ends(75);
       assert.equal(alive(mine), false, 'it gets the bot');
     } else {
       const conflicts = () => b.sandbox.polls().filter(({ status }) => status === 409).length;
       const before = conflicts();
-      await until('the fight to go on', () => conflicts() >= before + 3, { ms: LONG_MS, seen: run.seen });
+      await until('the fight to go on', () => conflicts() >= before + 3, run);
       assert.ok(alive(mine) && run.ended() === null, run.seen());
     }
     assert.deepEqual(harmed(b, those), [], run.seen());
@@ -109,13 +108,13 @@ xit('a dashboard under supervisord that sends one message ends nothing: at the s
   const mine = await workerWorks(b, run);
   await staysTrue('the run goes on', 2_000, () => run.ended() === null && alive(mine), run.seen);
   const rival = await startRemoteRival(b.t, b);
-  await until('conflicts', () => rival.conflicts >= 3, { ms: LONG_MS, seen: run.seen });
+  await until('conflicts', () => rival.conflicts >= 3, run);
   await rival.leave();
   assert.equal(await workerWorks(b, run), mine);
   // A worker that ends is what made the supervisor look around.
   process.kill(mine, 'SIGKILL');
   const isNew = () => polledBy(b, 'polite.mjs').some((pid) => pid !== mine);
-  await until('a new worker', isNew, { ms: LONG_MS, seen: run.seen });
+  await until('a new worker', isNew, run);
   assert.equal(run.ended(), null, run.seen());
   assert.deepEqual(harmed(b, those), [], run.seen());
 });
@@ -127,11 +126,11 @@ it('a rival that shows on this machine nowhere: who --probe says elsewhere; a ne
   const holder = await monitor(b);
   const rival = await startRemoteRival(b.t, b);
   await until('it to poll', () => rival.polls > 0);
-  const { stdout } = await b.exits(1, 'who --probe', { ms: LONG_MS });
+  const { stdout } = await b.exits(1, 'who --probe');
   assert.match(stdout, ELSEWHERE);
   assert.doesNotMatch(stdout, new RegExp(`^proven.*pid ${holder.pid}\\b`, 'm'));
   const run = startWorker(b);
-  await run.ends(75, LONG_MS);
+  await run.ends(75);
   // Where it is may not be known by then; it is where this run insists.
   assert.match(run.stderr(), /elsewhere polls this bot|whether it is on this machine is not known yet/);
   assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
@@ -144,7 +143,7 @@ it('the same beside a worker that insists: the sender is not blamed, and elsewhe
   const mine = await workerWorks(b, run);
   const holder = living([(await monitor(b)).pid]);
   const rival = await startRemoteRival(b.t, b);
-  await run.waitFor(ELSEWHERE, LONG_MS);
+  await run.waitFor(ELSEWHERE);
   await rival.leave();
   assert.deepEqual(harmed(b, holder), [], run.seen());
   assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);

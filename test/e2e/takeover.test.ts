@@ -16,7 +16,7 @@ const SILENT = ['--', 'sleep', '1000'];
 /** The pid of the worker that began last, once it has polled. */
 async function pollerBeside(b: Bed, old: readonly number[], seen: { seen: () => string }): Promise<number> {
   const fresh = () => polledBy(b, 'polite.mjs').find((pid) => !old.includes(pid));
-  await until('another worker to poll', () => fresh() !== undefined, { seen: seen.seen, ms: 30_000 });
+  await until('another worker to poll', () => fresh() !== undefined, seen);
   return fresh()!;
 }
 
@@ -57,7 +57,7 @@ it('a newcomer whose worker crashes, never polls or is stopped, or that is kille
       await newcomer.waitFor(/\[worker\] started/);
       newcomer.signal(signal);
     }
-    assert.equal((await newcomer.exit(30_000)).code, code, newcomer.seen());
+    assert.equal((await newcomer.exit()).code, code, newcomer.seen());
     await pollerBeside(b, old, holder);
     if (code === 69)
       assert.match(newcomer.stderr(), new RegExp(`has not polled within 1 s.*pid ${holder.pid} goes on`));
@@ -128,7 +128,7 @@ xtest('a newcomer that hangs, with the lock in hand or with a worker that does n
     const newcomer = b.start(['--takeover', ...times, ...SILENT]);
     await newcomer.waitFor(moment);
     newcomer.signal('SIGSTOP');
-    await holder.waitFor(/the newcomer does not answer[\s\S]*taken back/, 40_000);
+    await holder.waitFor(/the newcomer does not answer[\s\S]*taken back/);
     await b.serves(holder);
     assert.notEqual(newcomer.ended(), null);
     assertNeverTwo(b);
@@ -143,7 +143,7 @@ xit('four takeovers at once: each worker is ended gracefully, one supervisor is 
   const left = () => others.filter((it) => it.ended() === null);
   const seen = () => all.map((it) => it.seen()).join('\n');
   const isOver = () => left().length === 1 && first.ended() !== null;
-  await until('all but one to hand over', isOver, { ms: 60_000, seen });
+  await until('all but one to hand over', isOver, { seen });
   await b.serves(left()[0]);
   for (const it of all) {
     if (it !== left()[0]) await it.ends(0);

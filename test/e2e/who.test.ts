@@ -43,7 +43,7 @@ const entryOf = (result: Pick<Finished, 'stdout'>) =>
   (JSON.parse(result.stdout) as { probe: ProbeView }).probe;
 
 async function probed(b: Bed, code: number, args: Words) {
-  const result = await b.exits(code, ['who', '--json', ...args], { ms: 60_000 });
+  const result = await b.exits(code, ['who', '--json', ...args]);
   assertNoToken(result.text, b.token);
   return { ...result, probe: entryOf(result) };
 }
@@ -79,7 +79,7 @@ it('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with g
     assert.doesNotMatch(plain.stdout, /no other poller found/);
   }
   await b.polling();
-  await until('the stray to be gone', () => stray.ended(), { ms: 30_000 });
+  await until('the stray to be gone', () => stray.ended());
   await b.exits(0, 'who');
 });
 
@@ -158,7 +158,7 @@ xtest('probe: real libraries that retry are seen with their rhythm', async (t) =
     const b = await bed(t);
     const env = { TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root };
     const bot = b.spawn(command[0], [command[1]], { env });
-    await until('it to poll', () => b.sandbox.polls().length > 0, { seen: bot.seen, ms: 30_000 });
+    await until('it to poll', () => b.sandbox.polls().length > 0, bot);
     const { probe } = await probed(b, 1, ['--probe=12']);
     assert.equal(probe.result, 'rival', `${probe.message}\n${bot.seen()}`);
     assert.match(probe.message, hint);

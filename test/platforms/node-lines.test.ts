@@ -58,7 +58,7 @@ function machine(b: Bed, version: string) {
     /** Runs `singlepoll WORDS` to its end, which must be a good one. `line`: by another Node. */
     async singlepoll(words: readonly string[], line = version): Promise<string> {
       const run = b.spawn('singlepoll', words, { env: { ...on(line), ...bot }, detached: true });
-      await run.ends(0, 40_000);
+      await run.ends(0);
       assert.doesNotMatch(run.stderr(), /Warning|bug in singlepoll/);
       return run.stdout();
     },
@@ -105,7 +105,7 @@ for (const version of VERSIONS) {
     npm('install', NEXT);
     process.kill(before.worker.pid, 'SIGKILL');
     const isReplaced = async () => (await statusOf()).worker?.spawns === 2;
-    await until('the next worker', isReplaced, { ms: 30_000 });
+    await until('the next worker', isReplaced);
     await singlepoll(
       ['restart'],
       VERSIONS.find((it) => it !== version),
@@ -130,9 +130,9 @@ xit('npx from the tarball: start, status, stop, and nothing is left', async (b) 
       detached: true,
     });
   const run = npx('start', '--', ...node('polite.mjs'));
-  await run.waitFor(/\[poll\] worker \d+ polls/, 30_000);
-  await npx('status').ends(0, 30_000);
-  await npx('stop').ends(0, 30_000);
+  await run.waitFor(/\[poll\] worker \d+ polls/);
+  await npx('status').ends(0);
+  await npx('stop').ends(0);
   await run.ends(0);
   await until('nothing to be left', () => findByEnv('SP_TEST_COOKIE', b.cookie).length === 0);
 });

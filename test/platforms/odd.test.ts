@@ -15,8 +15,7 @@ test('odd ways to start it: each polls, is found from everywhere, and leaves not
   const { run, tries, login } = guest;
   await addUser(guest, 'ann');
   const isGone = async () => (await tries(`pgrep -fx '${BOT}'`)).code === 1;
-  const gone = (what: string) =>
-    until(`the worker to be gone: ${what}`, isGone, { ms: 30_000, everyMs: 200 });
+  const gone = (what: string) => until(`the worker to be gone: ${what}`, isGone);
   const starts = `singlepoll start -d -- ${BOT}`;
 
   await t.test('umask 000, 077 and 777: what it writes is nobody else’s business', async () => {
@@ -75,13 +74,11 @@ test('odd ways to start it: each polls, is found from everywhere, and leaves not
     ] as const) {
       const before = polls();
       await run(`${start}\ntrue`);
-      await until(`it to poll in ${what}`, () => polls() > before, { ms: 30_000 });
+      await until(`it to poll in ${what}`, () => polls() > before);
       await until('its worker', async () => !(await isGone()));
       await run(cut);
       await gone(what);
-      await until('no supervisor', async () => (await tries('pgrep -f "singlepoll.js start"')).code === 1, {
-        ms: 30_000,
-      });
+      await until('no supervisor', async () => (await tries('pgrep -f "singlepoll.js start"')).code === 1);
     }
   });
 });

@@ -23,7 +23,7 @@ const becomes = (guest: Guest, unit: string, property: string, wanted: RegExp, m
 const serves = async ({ b }: Guest) => {
   const polls = b.sandbox.polls().length;
   b.sandbox.text('/ping');
-  await until('a poll', () => b.sandbox.polls().length > polls, { ms: 30_000 });
+  await until('a poll', () => b.sandbox.polls().length > polls);
 };
 
 test('a system unit: ready, reloaded, killed, frozen, rebooted; its journal; removed', async (t) => {
@@ -174,7 +174,7 @@ test('a user’s unit over ssh: it ends at logout without linger, which is said,
   const first = await guest.login('ann', install);
   assert.equal(first.code, 0, first.text);
   assert.match(first.text, /ends when you log out; to have it run from boot on:\n.*loginctl enable-linger/);
-  await until('its end at logout', async () => !(await isUp()), { ms: 30_000 });
+  await until('its end at logout', async () => !(await isUp()));
 
   await run('loginctl enable-linger ann');
   const second = await guest.login('ann', install);
@@ -199,7 +199,7 @@ test('a user’s unit over ssh: it ends at logout without linger, which is said,
   assert.match((await guest.login('ann', 'singlepoll logs')).text, /polls/);
 
   await guest.reboot();
-  await until('it to run from boot on', isUp, { ms: 30_000 });
+  await until('it to run from boot on', isUp);
   await serves(guest);
   const gone = await guest.login('ann', 'singlepoll uninstall --name a-bot');
   assert.equal(gone.code, 0, gone.text);
@@ -211,7 +211,7 @@ test('a user’s unit over ssh: it ends at logout without linger, which is said,
   const detached = await guest.login('ann', `singlepoll start -d -- ${BOT}`);
   assert.equal(detached.code, 0, detached.text);
   assert.match(detached.text, /it will end when you log out[\s\S]*singlepoll install --user --now/);
-  await until('its end at logout', async () => !(await isUp()), { ms: 30_000 });
+  await until('its end at logout', async () => !(await isUp()));
 });
 
 test('strays under units and cron: named with the command that stops them, waited for, and gone the place is taken', async (t) => {
@@ -245,9 +245,7 @@ test('strays under units and cron: named with the command that stops them, waite
   // Without systemd’s help: cron at boot.
   await run(`${IN_BOT} install --kind cron --name by-cron -- ${BOT}`);
   await guest.reboot();
-  await until('cron to have started it', async () => (await tries(`${IN_BOT} status`)).code === 0, {
-    ms: 40_000,
-  });
+  await until('cron to have started it', async () => (await tries(`${IN_BOT} status`)).code === 0);
   await serves(guest);
   assert.match(await run(`${IN_BOT} uninstall --name by-cron`), /stopped: supervisor/);
 });

@@ -1,9 +1,9 @@
 // The built program as a child: what it printed, how it ended, and waiting for either. Black box: only
 // `bin/singlepoll.js`, its arguments, environment, streams, signals and exit code.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { until, within } from './wait.ts';
+import { LONG_MS, until } from './wait.ts';
 
 export const PROGRAM = fileURLToPath(new URL('../../bin/singlepoll.js', import.meta.url));
 /** What `singlepoll` is in a shell. */
@@ -14,27 +14,7 @@ export interface Exit {
   signal: NodeJS.Signals | null;
 }
 
-export interface Running {
-  readonly pid: number;
-  readonly child: ChildProcess;
-  /** Everything so far, as bytes. */
-  stdoutBytes(): Buffer;
-  stdout(): string;
-  stderr(): string;
-  /** Both streams, for messages of failed waits. */
-  seen(): string;
-  /** Set once the process has ended and its pipes are drained. */
-  ended(): Exit | null;
-  /** Waits until stdout or stderr matches. */
-  waitFor(pattern: RegExp | string, ms?: number): Promise<void>;
-  /** Waits for the end. */
-  exit(ms?: number): Promise<Exit>;
-  /** Waits for the end, which must have this code, or one of these. */
-  ends(code: number | readonly number[], ms?: number): Promise<void>;
-  signal(name: NodeJS.Signals): void;
-  /** SIGTERM, which has to end it with 0. */
-  stop(ms?: number): Promise<void>;
-}
+export type Running = ReturnType<typeof launch>;
 
 export interface LaunchOptions {
   cwd: string;
@@ -49,7 +29,7 @@ export interface LaunchOptions {
 }
 
 /** Starts a program and collects what it prints. The end is `close`: exit, and both pipes drained. */
-export function launch(file: string, args: readonly string[], options: LaunchOptions): Running {
+export function launch(file: string, args: readonly string[], options: LaunchOptions) {
   const child = spawn(file, args, {
     cwd: options.cwd,
     env: options.env,
@@ -76,56 +56,45 @@ export function launch(file: string, args: readonly string[], options: LaunchOpt
   });
   const stdout = () => Buffer.concat(out).toString('utf8');
   const stderr = () => Buffer.concat(err).toString('utf8');
+  /** Both streams, for messages of failed waits. */
   const seen = () =>
     `${file} ${args.join(' ')}\n--- stdout\n${stdout().slice(-3000)}\n--- stderr\n${stderr().slice(-3000)}\n--- end ${JSON.stringify(ended)}`;
-  const self: Running = {
+  /** Waits for the end. */
+  const exit = (ms = LONG_MS): Promise<Exit> => {
+    const isOver = () => {
+      if (failure) throw failure;
+      return ended;
+    };
+    return until('the program to end', isOver, { ms, seen });
+  };
+  /** Waits for the end, which must have this code, or one of these. */
+  const ends = async (code: number | readonly number[], ms?: number): Promise<void> => {
+    const { code: found } = await exit(ms);
+    assert.ok([code].flat().includes(found ?? -1), `ended with ${found}, not ${code}\n${seen()}`);
+  };
+  const signal = (name: NodeJS.Signals): void => void child.kill(name);
+  return {
     pid: child.pid ?? -1,
     child,
+    /** Everything so far, as bytes. */
     stdoutBytes: () => Buffer.concat(out),
-    stdout,
-    stderr,
-    seen,
+    ...{ stdout, stderr, seen, exit, ends, signal },
+    /** Set once the process has ended and its pipes are drained. */
     ended: () => ended,
-    async waitFor(pattern, ms = 15_000) {
+    /** Waits until stdout or stderr matches. */
+    async waitFor(pattern: RegExp | string, ms?: number): Promise<void> {
       const matches = () => {
         const text = `${stdout()}\n${stderr()}`;
-        return typeof pattern === 'string' ? text.includes(pattern) : pattern.test(text);
+        if (typeof pattern === 'string' ? text.includes(pattern) : pattern.test(text)) return true;
+        if (ended) throw new Error(`ended before its output matched ${pattern}\n${seen()}`);
+        return false;
       };
-      await until(
-        `the output to match ${pattern}`,
-        () => {
-          if (matches()) return true;
-          if (ended) throw new Error(`ended before its output matched ${pattern}\n${seen()}`);
-          return false;
-        },
-        { ms, seen },
-      );
+      await until(`the output to match ${pattern}`, matches, { ms, seen });
     },
-    exit: (ms = 20_000) =>
-      within(
-        'the program to end',
-        until(
-          'end',
-          () => {
-            if (failure) throw failure;
-            return ended;
-          },
-          { ms: ms + 1000 },
-        ),
-        ms,
-        seen,
-      ),
-    async ends(code, ms) {
-      const { code: found } = await self.exit(ms);
-      assert.ok([code].flat().includes(found ?? -1), `ended with ${found}, not ${code}\n${seen()}`);
-    },
-    signal(name) {
-      child.kill(name);
-    },
-    async stop(ms) {
-      self.signal('SIGTERM');
-      await self.ends(0, ms);
+    /** SIGTERM, which has to end it with 0. */
+    async stop(ms?: number): Promise<void> {
+      signal('SIGTERM');
+      await ends(0, ms);
     },
   };
-  return self;
 }

@@ -53,7 +53,7 @@ export async function openWorld(t: TestContext): Promise<World> {
     if (names.length > 0) await tries('rm', '--force', '--time', '0', ...names);
     const deleted = () =>
       spawnSync('ip', ['netns', 'delete', network]).status !== null && !existsSync(`/run/netns/${network}`);
-    await until('the network to be gone', deleted, { everyMs: 200 });
+    await until('the network to be gone', deleted);
   });
   const b = await bed(t);
   const network = `sp-${b.cookie.slice(0, 8)}`;

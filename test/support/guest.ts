@@ -83,7 +83,7 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
     const clean = `umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; [ ! -d ${own} ] || find ${own} -depth -type d -exec rmdir {} +`;
     const isClean = () =>
       spawnSync('unshare', ['--mount', 'sh', '-c', clean], { stdio: 'ignore' }).status === 0;
-    await until('its cgroups to be gone', isClean, { everyMs: 100 });
+    await until('its cgroups to be gone', isClean);
   });
   const machine = b.spawn('sh', [join(FIXTURES, 'guest.sh'), TREE, b.dir, name]);
 
@@ -125,7 +125,7 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
     async reboot() {
       const before = init();
       await tries('systemctl reboot');
-      await until('the guest to have gone down', () => init() !== before, { ms: 40_000, seen: machine.seen });
+      await until('the guest to have gone down', () => init() !== before, machine);
       await isUp();
     },
   };
@@ -134,7 +134,7 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
       'the guest to be up',
       async () => (await tries('systemctl is-active multi-user.target')).code === 0,
       {
-        ...{ ms: 40_000, everyMs: 200, seen: machine.seen },
+        seen: machine.seen,
       },
     );
   await isUp();

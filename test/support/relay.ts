@@ -114,7 +114,7 @@ export function gateOf(b: Bed, run: Running): Gate {
 /** The gateway of the next worker, once that is ready. */
 export async function nextGate(b: Bed, before: Gate): Promise<Gate> {
   const isNext = () => toldBy(b) !== null && toldBy(b)?.pid !== before.told.pid;
-  await until('the next worker', isNext, { ms: 20_000, seen: before.run.seen });
+  await until('the next worker', isNext, before.run);
   return gateOf(b, before.run);
 }
 

@@ -21,10 +21,6 @@ export const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
 export const proofFixture = (name = ''): string => fixture(`proof/${name}`);
 
-/** How long everything may take that has no time of its own to keep. */
-export const LONG_MS = 60_000;
-const ample = (run: { seen: () => string }) => ({ ms: LONG_MS, seen: run.seen });
-
 /** Below the ports that the system gives to whoever asks for any (ip_local_port_range): nobody gets it before it is used, or between two uses. */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -110,7 +106,7 @@ export async function orphanedGunicorn(
 export async function marked(mark: string, count: number, run?: Running): Promise<number[]> {
   const all = () => findByEnv('SP_WHAT', mark);
   const seen = run?.seen ?? (() => all().join(' '));
-  await until(`${count} processes of ${mark}`, () => all().length >= count, { ms: LONG_MS, seen });
+  await until(`${count} processes of ${mark}`, () => all().length >= count, { seen });
   return all();
 }
 
@@ -124,7 +120,7 @@ export async function hold(
 ): Promise<Running> {
   const env = { ...(options.env ?? withToken(b)), SP_NAME: name };
   const run = b.spawn(PYTHON, [proofFixture('holder.py'), ...words], { cwd: options.cwd ?? b.dir, env });
-  await until(`${name} to ask ${method}`, () => askedBy(b, name, method).includes(run.pid), ample(run));
+  await until(`${name} to ask ${method}`, () => askedBy(b, name, method).includes(run.pid), run);
   return run;
 }
 
@@ -186,7 +182,7 @@ export async function startHidden(b: Bed, name: string, options: HiddenOptions =
     options.shell?.replaceAll('%', text) ?? `exec ${text}${options.from === 'stdin' ? ' < secret' : ''}`;
   const run = b.spawn('sh', ['-c', line], { cwd: folder, env });
   const pids = () => askedBy(b, name, 'getUpdates');
-  await until(`${name} to poll`, () => pids().length > 0, ample(run));
+  await until(`${name} to poll`, () => pids().length > 0, run);
   for (const pid of pids()) b.own(pid);
   return { name, folder, run, pids };
 }
@@ -200,7 +196,7 @@ export async function workerWorks(b: Bed, run: Running): Promise<number> {
     if (exit) throw new Error(`ended with ${exit.code ?? exit.signal}\n${run.seen()}`);
     return polledBy(b, 'polite.mjs').length > 0;
   };
-  await until('the worker to poll', isThere, ample(run));
+  await until('the worker to poll', isThere, run);
   // While a stray still polls it may take one: then another is sent.
   const ids: number[] = [];
   let nextMs = 0;
@@ -212,7 +208,7 @@ export async function workerWorks(b: Bed, run: Running): Promise<number> {
     const got = handled(b.journal().filter((entry) => entry.name === 'polite.mjs'));
     return ids.some((id) => got.has(id));
   };
-  await until('the worker to get an update', isServed, ample(run));
+  await until('the worker to get an update', isServed, run);
   return polledBy(b, 'polite.mjs').at(-1) ?? -1;
 }
 
@@ -222,7 +218,7 @@ export interface WhoView {
 }
 
 export async function who(b: Bed, ...args: string[]) {
-  const result = await b.exits([0, 1], ['who', '--json', ...args], { ms: LONG_MS });
+  const result = await b.exits([0, 1], ['who', '--json', ...args]);
   return { ...result, view: JSON.parse(result.stdout) as WhoView };
 }
 
@@ -252,7 +248,7 @@ export function harmed(b: Bed, those: readonly Living[]): string[] {
 /** Starts `pipes.py KIND words…`; gives it with the port on which it listens. */
 export async function startPipe(b: Bed, words: readonly string[], env: Record<string, string> = {}) {
   const run = b.spawn(PYTHON, [proofFixture('pipes.py'), ...words], { cwd: b.dir, env });
-  await run.waitFor(/port \d+|connected/, LONG_MS);
+  await run.waitFor(/port \d+|connected/);
   return { run, port: Number(/port (\d+)/.exec(run.stdout())?.[1] ?? 0) };
 }
 
@@ -272,7 +268,7 @@ export async function openNetworkNamespace(t: TestContext, b: Bed): Promise<read
   const enter = ['nsenter', `--net=/run/netns/${name}`];
   const path = await openBackDoor(t, b);
   const way = spawnIn(b, enter, [PYTHON, proofFixture('pipes.py'), 'unix', String(b.sandbox.port), path]);
-  await way.waitFor(/port \d+/, LONG_MS);
+  await way.waitFor(/port \d+/);
   return enter;
 }
 

@@ -63,7 +63,7 @@ export async function openTmux(b: Bed, columns: number, rows: number): Promise<T
     },
     end: () => void tmux('kill-server'),
     until: async (pattern, ms = 15_000) =>
-      void (await until(`${pattern} on the screen`, () => pattern.test(seen()), { ms, everyMs: 40, seen })),
+      void (await until(`${pattern} on the screen`, () => pattern.test(seen()), { ms, seen })),
   };
   await self.until(/^bash\S*[#$]/m);
   return self;

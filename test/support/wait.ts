@@ -4,25 +4,24 @@ import { readFileSync, rmSync } from 'node:fs';
 
 /** A busy machine takes longer; whoever succeeds does not wait for it. */
 const PATIENCE = 4;
+/** How long anything may take that has no time of its own to keep. */
+export const LONG_MS = 30_000;
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-export interface UntilOptions {
-  /** Deadline, milliseconds. */
-  ms?: number;
-  /** Between two looks, milliseconds. */
-  everyMs?: number;
-  /** Printed when the deadline passes: what was seen instead. */
-  seen?: () => string;
-}
-
-/** Looks until `probe` gives something truthy and returns it; throws with `what` once the deadline has passed. */
+/**
+ * Looks every so often until `probe` gives something truthy and returns it; throws with `what`, and what was `seen` instead, once
+ * the deadline has passed.
+ */
 export async function until<T>(
   what: string,
   probe: () => T | Promise<T>,
-  options: UntilOptions = {},
+  {
+    ms = LONG_MS,
+    everyMs = 15,
+    seen,
+  }: { ms?: number | undefined; everyMs?: number; seen?: () => string } = {},
 ): Promise<NonNullable<T>> {
-  const { ms = 15_000, everyMs = 15, seen } = options;
   const end = performance.now() + ms * PATIENCE;
   for (;;) {
     const beginMs = performance.now();

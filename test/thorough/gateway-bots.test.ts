@@ -15,8 +15,6 @@ import { staysTrue, until } from '../support/wait.ts';
 
 const RIVAL_MS = 20_000;
 const OUTAGE_MS = 60_000;
-/** Cold starts of many bots at once on two cores. */
-const START_MS = 60_000;
 /** The longest poll that a library may have open into a dead line (Telegraf: 50 s), and a back-off. */
 const RECOVERY_MS = 75_000;
 
@@ -69,11 +67,11 @@ async function play(t: TestContext, bot: RealBot): Promise<Scene> {
     return existsSync(path) ? readFileSync(path, 'utf8') : '';
   };
   b.sandbox.text('/ping');
-  const run = await b.polling(['--', ...apart], { ms: START_MS });
+  const run = await b.polling(['--', ...apart]);
   const seen = () => `${run.seen()}\n--- bot\n${printed().slice(-3000)}`;
-  const answered = (text: string, ms = 20_000) =>
-    until(`the answer "${text}"`, () => b.sandbox.sentTexts().includes(text), { ms, everyMs: 50, seen });
-  await answered('pong', START_MS);
+  const answered = (text: string, ms?: number) =>
+    until(`the answer "${text}"`, () => b.sandbox.sentTexts().includes(text), { ms, seen });
+  await answered('pong');
   const status = await b.status();
   gatewayOf(status);
   const pid = status.worker?.pid ?? -1;
@@ -135,7 +133,7 @@ async function stopCleanly(scene: Scene, bot: RealBot): Promise<void> {
     await until('the poll that confirms it', () => ourPolls(b).some((poll) => (poll.offset ?? 0) > id));
   }
   run.signal('SIGTERM');
-  const exit = await run.exit(25_000);
+  const exit = await run.exit();
   assert.equal(exit.code, 0, `${run.seen()}\n--- bot\n${printed()}`);
   assert.equal((await b.sandbox.webhookInfo()).pending_update_count, 0, 'nothing is left unconfirmed');
   assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);

@@ -52,14 +52,14 @@ for (const fixture of ['polite.mjs', 'two-loops.mjs']) {
         run = start();
       },
       async restart() {
-        const done = b.run(['restart'], { ms: 40_000 });
+        const done = b.run(['restart']);
         if (random.chance(0.3)) kill(workerPid(b), 'SIGKILL');
         await done;
       },
       'freeze worker': () => frozen(workerPid(b), () => moment(2_000)),
       'freeze supervisor': () => frozen(run.pid, () => moment(2_000)),
       async 'stop and start'() {
-        assert.equal((await b.run(['stop'], { ms: 40_000 })).code, 0);
+        assert.equal((await b.run(['stop'])).code, 0);
         run = start();
       },
     };

@@ -141,7 +141,7 @@ async function answers(b: Bed, run: Running, text: string, answer: string): Prom
   const texts = () => b.sandbox.sentTexts().filter((it) => it !== '');
   const before = texts().length;
   b.sandbox.text(text);
-  await until(`the answer to ${text}`, () => texts().length > before, { ms: 30_000, seen: run.seen });
+  await until(`the answer to ${text}`, () => texts().length > before, run);
   assert.deepEqual(texts().slice(before), [answer], run.seen());
 }
 
@@ -152,7 +152,7 @@ describe('an unmodified bot', { concurrency: 2 }, () => {
       symlinkSync(LIBRARIES, join(b.project, 'node_modules'));
       for (const file of ['bot.mjs', 'library.mjs']) copyFileSync(fixture(file), join(b.project, file));
       b.file('photo.jpg', Buffer.alloc(300_000, 7));
-      const run = await b.polling([...options, '--', ...command], { ms: 60_000 });
+      const run = await b.polling([...options, '--', ...command]);
       for (let i = 0; i < pings; i++) await answers(b, run, '/ping', 'pong');
       const { polling } = await b.status();
       assert.equal(polling?.by, by, run.seen());
@@ -206,16 +206,10 @@ for (const kind of ['sync', 'gevent'])
       '--chdir',
       fixture(''),
     ];
-    const run = await b.polling(['--', 'gunicorn', ...words], { ms: 60_000 });
-    await until('four pollers', async () => ((await b.status()).polling?.pollers.length ?? 0) === 4, {
-      ms: 30_000,
-      seen: run.seen,
-    });
+    const run = await b.polling(['--', 'gunicorn', ...words]);
+    await until('four pollers', async () => ((await b.status()).polling?.pollers.length ?? 0) === 4, run);
     const ids = Array.from({ length: 12 }, () => b.sandbox.text('/ping'));
-    await until('all answers', () => b.sandbox.sentTexts().length >= ids.length, {
-      ms: 30_000,
-      seen: run.seen,
-    });
+    await until('all answers', () => b.sandbox.sentTexts().length >= ids.length, run);
     assert.equal(b.sandbox.sentTexts().length, ids.length);
     assert.equal(b.sandbox.polls().filter(({ status }) => status === 409).length, 0);
   });

@@ -46,7 +46,7 @@ xit(`in a takeover, ${ROUNDS} random moments: of the holder, the newcomer or bot
     // Both live until one has polled in the place of the other, or has given up.
     const isSettled = () => victims.every((it) => !alive(it.pid)) && left().length <= 1;
     const seen = () => `round ${round}\n${holder.seen()}\n${newcomer.seen()}`;
-    await until('one to be left', isSettled, { seen, ms: 30_000 });
+    await until('one to be left', isSettled, { seen });
     const [survivor] = left();
     holder =
       survivor && !(fails && survivor === newcomer) ? survivor : await b.polling([...limits, '--takeover']);

@@ -27,7 +27,7 @@ const strayPid = (b: Bed) => polledBy(b, 'poller.py').at(-1) ?? -1;
 const envOf = (b: Bed) => ({ ...b.env, ...withToken(b) });
 
 async function polls(b: Bed, seen: () => string): Promise<void> {
-  await until('the stray to poll', () => polledBy(b, 'poller.py').length > 0, { ms: 60_000, seen });
+  await until('the stray to poll', () => polledBy(b, 'poller.py').length > 0, { seen });
 }
 
 /** Starts again: nothing of the stray is left or comes back. */

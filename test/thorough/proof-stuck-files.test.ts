@@ -14,14 +14,13 @@ import { startRemoteRival } from '../support/rival.ts';
 import {
   fixture,
   harmed,
-  LONG_MS,
   living,
   proofFixture,
   startWorker,
   withToken,
   workerWorks,
 } from '../support/strays.ts';
-import { queuedMs, randomMoment, until } from '../support/wait.ts';
+import { LONG_MS, queuedMs, randomMoment, until } from '../support/wait.ts';
 
 const AT_ONCE_MS = 200;
 
@@ -32,7 +31,7 @@ async function deadMount(b: Bed, how: 'cwd' | 'args', env: Record<string, string
   const run = b.spawn(PYTHON, [proofFixture('dead_mount.py'), folder, how], {
     env: { ...env, SP_CONNECT: String(b.sandbox.port) },
   });
-  await run.waitFor(/dead \d+/, LONG_MS);
+  await run.waitFor(/dead \d+/);
   return Number(/dead (\d+)/.exec(run.stdout())?.[1]);
 }
 
@@ -43,7 +42,7 @@ async function connectedIn(b: Bed, folder: string): Promise<Running> {
   const path = join(folder, 'app.py');
   writeFileSync(path, program);
   const run = b.spawn(PYTHON, [path, String(b.sandbox.port)], { cwd: folder });
-  await run.waitFor('connected', LONG_MS);
+  await run.waitFor('connected');
   return run;
 }
 
@@ -130,8 +129,8 @@ const healthUrl = (run: Running): string =>
 async function answersWhileItLooks(t: TestContext, b: Bed, run: Running): Promise<void> {
   const watched = watch(run, [`${gatewayUrl(run)}/bot${b.token}/getMe`, healthUrl(run)]);
   const rival = await startRemoteRival(t, b);
-  await until('conflicts', () => rival.conflicts >= 3, { ms: LONG_MS, seen: run.seen });
-  await until('answers', () => watched.asked() >= 40, { ms: LONG_MS });
+  await until('conflicts', () => rival.conflicts >= 3, run);
+  await until('answers', () => watched.asked() >= 40);
   await rival.leave();
   const [gateway = 0, health = 0] = await watched.stop();
   assert.ok(gateway < AT_ONCE_MS, `the gateway took ${gateway} ms\n${run.seen()}`);
@@ -140,7 +139,7 @@ async function answersWhileItLooks(t: TestContext, b: Bed, run: Running): Promis
 
 async function endsAtOnce(run: Running): Promise<void> {
   run.signal('SIGINT');
-  assert.equal((await run.exit(30_000)).code, 0, run.seen());
+  assert.equal((await run.exit()).code, 0, run.seen());
 }
 
 describe('stuck files', () => {
@@ -149,7 +148,7 @@ describe('stuck files', () => {
       const b = await bed(t);
       b.env[RIVAL_AFTER] = '9s';
       const those = living(await start(b));
-      const seen = await b.run(['who', '--json'], { ms: 30_000 });
+      const seen = await b.run(['who', '--json']);
       assert.ok(seen.code === 0 || seen.code === 1, seen.stderr);
       const run = startWorker(b, '--on-rival', 'insist', '--http', '0');
       const worker = await workerWorks(b, run);
@@ -165,7 +164,7 @@ describe('stuck files', () => {
     const pid = await deadMount(b, 'cwd');
     for (let round = 0; round < 4; round++) {
       const run = startWorker(b);
-      await run.waitFor('[lock] taken', LONG_MS);
+      await run.waitFor('[lock] taken');
       await randomMoment(1000);
       await endsAtOnce(run);
     }
@@ -177,9 +176,9 @@ describe('stuck files', () => {
 xit('three thousand processes: /healthz and the gateway answer at once while they are looked at', async (b) => {
   b.env[RIVAL_AFTER] = '9s';
   const many = b.spawn(PYTHON, [fixture('many.py'), '3000'], { env: { LEGACY_ROOT: b.sandbox.root } });
-  await many.waitFor('ready', LONG_MS);
+  await many.waitFor('ready');
   const run = startWorker(b, '--on-rival', 'insist', '--http', '0');
-  await run.waitFor(/^\[http\] /m, LONG_MS);
+  await run.waitFor(/^\[http\] /m);
   const watched = watch(run, [healthUrl(run)]);
   await workerWorks(b, run);
   const [health = 0] = await watched.stop();

@@ -15,7 +15,6 @@ import { copyProgram } from '../support/program-copy.ts';
 import {
   askedBy,
   hiddenFolder,
-  LONG_MS,
   OWN_PIDS,
   openNetworkNamespace,
   polledBy,
@@ -64,12 +63,12 @@ describe('two supervisors', { skip }, () => {
     xit(`${what}: the newcomer ends with 75, the incumbent works on`, async (b) => {
       const run = supervisor(b, 'incumbent', await first(b.t, b), 'polite.mjs');
       const polls = () => polledBy(b, 'polite.mjs').length > 0;
-      await until('the incumbent to poll', polls, { ms: LONG_MS, seen: run.seen });
+      await until('the incumbent to poll', polls, run);
       // So long that it insists.
       await staysTrue('it polls in peace', 7_000, () => run.ended() === null, run.seen);
       const began = new Map(pidsOf(b, 'incumbent').map((pid) => [pid, readProc(pid)?.startTicks]));
       const newcomer = supervisor(b, 'newcomer', await second(b.t, b), 'retries-on-409.mjs');
-      await newcomer.ends(75, LONG_MS);
+      await newcomer.ends(75);
       assert.doesNotMatch(newcomer.stderr(), /\[stray\] stopping/);
       const isNamed = (pid: number) => new RegExp(`\\b${pid}\\b`).test(newcomer.stderr());
       if (named) assert.ok(pidsOf(b, 'incumbent').some(isNamed), `none is named\n${newcomer.seen()}`);
@@ -78,7 +77,7 @@ describe('two supervisors', { skip }, () => {
       const seen = () => `${run.seen()}\n--- newcomer\n${newcomer.seen()}`;
       const id = b.sandbox.text('to the incumbent');
       const mine = () => b.journal().filter(({ name }) => name === 'polite.mjs');
-      await until('it to get the update', () => handled(mine()).has(id), { ms: LONG_MS, seen });
+      await until('it to get the update', () => handled(mine()).has(id), { seen });
       assert.equal(new Set(polledBy(b, 'polite.mjs')).size, 1, seen());
       for (const [pid, startTicks] of began) assert.equal(readProc(pid)?.startTicks, startTicks, seen());
       assert.ok(
@@ -112,16 +111,16 @@ describe('what is seen', { skip }, () => {
         : spawnIn(b, enter, [PYTHON, worker('poller.py')], {
             env: { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root },
           });
-      await until('it to poll', () => b.sandbox.polls().length > 0, { ms: LONG_MS, seen: stray.seen });
+      await until('it to poll', () => b.sandbox.polls().length > 0, stray);
       if (hidden) {
-        const { stdout } = await b.exits(1, 'who --probe', { ms: LONG_MS });
+        const { stdout } = await b.exits(1, 'who --probe');
         assert.match(stdout, new RegExp(`\\bpid ${stray.pid}\\b`));
         assert.ok(alive(stray.pid), 'who stops nobody');
       }
       b.env[RIVAL_AFTER] = '9s';
       const run = b.start('--stop-timeout 3s');
       const isOver = () => !alive(stray.pid) || run.ended();
-      await until('it to be gone, or an end', isOver, { ms: LONG_MS, seen: run.seen });
+      await until('it to be gone, or an end', isOver, run);
       if (run.ended()) await run.ends(75);
       assert.match(run.stderr(), new RegExp(`\\bpid ${stray.pid}\\b`));
       assert.doesNotMatch(run.stderr(), /elsewhere/);
@@ -134,11 +133,11 @@ describe('what is seen', { skip }, () => {
         const enter = await openNetworkNamespace(t, b);
         const { command, folder } = hiddenFolder(b, 'unseen');
         spawnIn(b, enter, command, { cwd: folder, env: { SP_NAME: 'unseen' } });
-        await until('it to poll', () => askedBy(b, 'unseen', 'getUpdates').length > 0, { ms: LONG_MS });
+        await until('it to poll', () => askedBy(b, 'unseen', 'getUpdates').length > 0);
       } else await startHidden(b, 'roots');
       const pids = askedBy(b, away ? 'unseen' : 'roots', 'getUpdates');
       const run = startAsNobody(b);
-      await run.ends([75, 77], LONG_MS);
+      await run.ends([75, 77]);
       if (!away) assert.match(run.stderr(), /\broot\b|uid 0\b/);
       assert.match(run.stderr(), ASK_AS_ROOT);
       assert.ok(pids.every(alive));
