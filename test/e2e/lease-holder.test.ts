@@ -59,7 +59,7 @@ describe('lease, holding', () => {
       return rec?.seq === other.rec.seq && b.sandbox.polls().length === polls;
     });
     await other.free();
-    const next = await workerNumber(b, 2, run, 15_000, 'ignores-term.mjs');
+    const next = await workerNumber(b, 2, run, 'ignores-term.mjs');
     assert.ok(((await b.record())?.epoch ?? 0) > other.rec.epoch);
     assert.ok(environOf(next.pid)?.includes('SINGLEPOLL_SPAWN=2'));
   });

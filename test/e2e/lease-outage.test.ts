@@ -83,7 +83,7 @@ describe('lease, an engine in trouble', () => {
     assert.equal((await b.run(['status'])).code, 1);
     noPollAfter(b, pausedAt + FAST_STOP_MS + 150 + Date.now() - clockOf(run));
     b.engine.resume();
-    await workerNumber(b, 2, run, 15_000, 'poll-every.mjs');
+    await workerNumber(b, 2, run, 'poll-every.mjs');
     await until('healthy', async () => (await b.status()).healthy, run);
     await run.waitFor(/answers again/i);
     assertNeverTwo(b);
@@ -104,7 +104,7 @@ describe('lease, an engine in trouble', () => {
     assert.deepEqual([status.healthy, leaseOf(status).mine, leaseOf(status).holder], [false, false, null]);
     assert.deepEqual([alive(stray.pid), run.ended()], [true, null], 'nothing is touched');
     await engine.start();
-    await workerNumber(b, 1, run, 20_000);
+    await workerNumber(b, 1, run);
     await until('the stray to be gone', () => !alive(stray.pid), run);
   });
 

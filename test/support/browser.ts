@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
-import { isRemoved, until, within } from './wait.ts';
+import { isRemoved, LONG_MS, until, within } from './wait.ts';
 
 interface Message {
   id?: number;
@@ -16,24 +16,11 @@ interface Message {
   error?: { message: string };
 }
 
-export interface Browser {
-  /** Loads a page and waits until it is there; gives the status of the answer. */
-  open(url: string): Promise<number>;
-  /** The value of an expression in the page; works although the page itself may run no script. */
-  evaluate<T>(expression: string): Promise<T>;
-  view(options: { width: number; dark?: boolean }): Promise<void>;
-  /** URLs of all that was asked for since `open`, with the number of loads of the page. */
-  requests(): string[];
-  /** What the browser complained about: refused styles and scripts, failed loads. */
-  complaints(): string[];
-}
-
 const WIDE = 1200;
 const HEIGHT = 900;
-const PATIENCE_MS = 30_000;
 
 /** Starts one that ends with the test. `hosts`: names that lead to 127.0.0.1. */
-export async function openBrowser(t: TestContext, hosts: readonly string[] = []): Promise<Browser> {
+export async function openBrowser(t: TestContext, hosts: readonly string[] = []) {
   const profile = mkdtempSync(join(tmpdir(), 'sp-browser-'));
   const rules = hosts.map((name) => `MAP ${name} 127.0.0.1`).join(',');
   const child = spawn(
@@ -82,21 +69,23 @@ export async function openBrowser(t: TestContext, hosts: readonly string[] = [])
   await call('Emulation.setScriptExecutionDisabled', { value: true });
 
   return {
-    async open(url) {
+    /** Loads a page and waits until it is there; gives the status of the answer. */
+    async open(url: string): Promise<number> {
       [requested, complaints, status, loads] = [[], [], 0, 0];
       await call('Page.navigate', { url });
-      await until(`the page ${url}`, () => status > 0 && loads > 0, { ms: PATIENCE_MS });
+      await until(`the page ${url}`, () => status > 0 && loads > 0);
       return status;
     },
-    async evaluate(expression) {
+    /** The value of an expression in the page; works although the page itself may run no script. */
+    async evaluate<T>(expression: string): Promise<T> {
       const { result, exceptionDetails } = await call('Runtime.evaluate', {
         expression,
         returnByValue: true,
       });
       if (exceptionDetails) throw new Error(`${expression}: ${JSON.stringify(exceptionDetails)}`);
-      return (result as { value: never }).value;
+      return (result as { value: T }).value;
     },
-    async view({ width, dark = false }) {
+    async view({ width, dark = false }: { width: number; dark?: boolean }): Promise<void> {
       await call('Emulation.setDeviceMetricsOverride', {
         ...{ width, height: HEIGHT, deviceScaleFactor: 1 },
         mobile: width < WIDE,
@@ -104,7 +93,9 @@ export async function openBrowser(t: TestContext, hosts: readonly string[] = [])
       const features = [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }];
       await call('Emulation.setEmulatedMedia', { features });
     },
+    /** URLs of all that was asked for since `open`, with the number of loads of the page. */
     requests: () => requested,
+    /** What the browser complained about: refused styles and scripts, failed loads. */
     complaints: () => complaints,
   };
 }
@@ -136,7 +127,7 @@ function speak(child: ChildProcess) {
       const id = ++last;
       const answered = new Promise<Message>((resolve) => waiting.set(id, resolve));
       out.write(`${JSON.stringify({ id, method, params, ...(sessionId ? { sessionId } : {}) })}\0`);
-      const { result, error } = await within(`the browser's answer to ${method}`, answered, PATIENCE_MS);
+      const { result, error } = await within(`the browser's answer to ${method}`, answered, LONG_MS);
       waiting.delete(id);
       if (error) throw new Error(`${method}: ${error.message}`);
       return result ?? {};

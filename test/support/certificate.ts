@@ -3,14 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export interface Certificate {
-  readonly keyFile: string;
-  readonly certFile: string;
-  readonly key: string;
-  readonly cert: string;
-}
-
-export function makeCertificate(dir: string): Certificate {
+export function makeCertificate(dir: string) {
   const keyFile = join(dir, 'test.key');
   const certFile = join(dir, 'test.crt');
   const kind =

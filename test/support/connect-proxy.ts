@@ -4,23 +4,10 @@ import { createConnection, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { listen } from './place.ts';
 
-export interface ConnectProxy {
-  /** `user:secret@` and all. */
-  readonly url: string;
-  /** `host:port`, in order. */
-  readonly asked: readonly string[];
-  /** Cuts what goes through it, and turns away what comes. */
-  down(): void;
-  up(): void;
-}
-
 const CREDENTIALS = 'user:pr0xy-s3cret';
 
 /** `places`: `host:port` → port of 127.0.0.1. Whoever comes without the credentials gets 407. */
-export async function openConnectProxy(
-  t: TestContext,
-  places: Readonly<Record<string, number>>,
-): Promise<ConnectProxy> {
+export async function openConnectProxy(t: TestContext, places: Readonly<Record<string, number>>) {
   const asked: string[] = [];
   const sockets = new Set<Socket>();
   const track = (socket: Socket): Socket => {
@@ -51,7 +38,9 @@ export async function openConnectProxy(
   });
   return {
     url: `http://${CREDENTIALS}@127.0.0.1:${await listen(t, server)}`,
+    /** `host:port`, in order. */
     asked,
+    /** Cuts what goes through it, and turns away what comes. */
     down() {
       open = false;
       cut();

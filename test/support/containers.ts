@@ -5,12 +5,12 @@ import { existsSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type Bed, bed, type Finished } from './bed.ts';
+import { bed, type Finished } from './bed.ts';
 import { until } from './wait.ts';
 
 const CONF = join(import.meta.dirname, '../fixtures/containers');
 /** Of the default network of podman. */
-export const GATEWAY = '10.88.0.1';
+const GATEWAY = '10.88.0.1';
 export const API = { host: 'http://127.0.0.1:9000', bridge: `http://${GATEWAY}:9000` };
 
 const RELAY = `require('node:net').createServer((from) => { const to = require('node:net').connect(process.argv[1]); from.pipe(to).pipe(from);
@@ -25,26 +25,9 @@ export const CONTAINER_ENV = {
   BUILDAH_FORMAT: 'docker',
 };
 
-export interface World {
-  readonly b: Bed;
-  /** The options that configure the bot of the test. */
-  readonly bot: readonly string[];
-  /** Another Bot API in the network. */
-  relay(api: { readonly port: number }, at: number): void;
-  /** Runs a program in the network of the containers. */
-  within(file: string, words: readonly string[], options?: { cwd?: string; ms?: number }): Promise<Finished>;
-  /** `podman …`; must end with 0. Gives what it printed. */
-  podman(...words: readonly string[]): Promise<string>;
-  /** The same, however it ends. */
-  tries(...words: readonly string[]): Promise<Finished>;
-  /** Starts a container, which gets a name of its own. */
-  run(options: readonly string[], image: string, ...command: readonly string[]): Promise<string>;
-  logs(name: string): Promise<string>;
-  /** Waits until its log matches. */
-  says(name: string, pattern: RegExp, ms?: number): Promise<unknown>;
-}
+export type World = Awaited<ReturnType<typeof openWorld>>;
 
-export async function openWorld(t: TestContext): Promise<World> {
+export async function openWorld(t: TestContext) {
   assert.ok(process.getuid?.() === 0, 'containers take root');
   assert.ok(existsSync('/var/cache/singlepoll-test/images-1'), 'images are missing: npm run test:setup');
   const names: string[] = [];
@@ -65,6 +48,7 @@ export async function openWorld(t: TestContext): Promise<World> {
   const enter = [`--net=/run/netns/${network}`, '--'];
   const env = { ...CONTAINER_ENV, HOME: join(b.dir, 'home') };
 
+  /** Another Bot API in the network. */
   function relay({ port }: { readonly port: number }, at: number): void {
     const socket = join(b.dir, `api-${at}`);
     const server = createServer((from) => {
@@ -79,24 +63,33 @@ export async function openWorld(t: TestContext): Promise<World> {
   }
   relay(b.sandbox, 9000);
 
-  const within: World['within'] = async (file, words, { cwd = b.project, ms = 60_000 } = {}) => {
+  /** Runs a program in the network of the containers. */
+  async function within(
+    file: string,
+    words: readonly string[],
+    { cwd = b.project, ms }: { cwd?: string; ms?: number } = {},
+  ): Promise<Finished> {
     const begin = performance.now();
     const ran = b.spawn('nsenter', [...enter, file, ...words], { env, cwd });
     const exit = await ran.exit(ms);
     const [stdout, stderr] = [ran.stdout(), ran.stderr().replace(/^time=.*systemd connection.*\n/gm, '')];
     return { ...exit, stdout, stderr, text: stdout + stderr, ms: performance.now() - begin };
-  };
-  const tries: World['tries'] = (...words) => within('podman', words);
-  const podman: World['podman'] = async (...words) => {
+  }
+  /** `podman …`, however it ends. */
+  const tries = (...words: readonly string[]) => within('podman', words);
+  /** The same; must end with 0. Gives what it printed. */
+  const podman = async (...words: readonly string[]) => {
     const done = await tries(...words);
     assert.equal(done.code, 0, `podman ${words.join(' ')}\n${done.text}`);
     return done.text;
   };
-  const logs: World['logs'] = (name) => podman('logs', name);
+  const logs = (name: string) => podman('logs', name);
   return {
     ...{ b, within, tries, podman, logs, relay },
+    /** The options that configure the bot of the test. */
     bot: ['--env', `TELEGRAM_BOT_TOKEN=${b.token}`],
-    async run(options, image, ...command) {
+    /** Starts a container, which gets a name of its own. */
+    async run(options: readonly string[], image: string, ...command: readonly string[]) {
       const name = `${network}-${names.length}`;
       names.push(name);
       // By it the runner ends what a test leaves behind.
@@ -104,14 +97,14 @@ export async function openWorld(t: TestContext): Promise<World> {
       await podman('run', '--detach', '--name', name, ...mark, ...options, image, ...command);
       return name;
     },
-    logs,
-    says: async (name, pattern, ms = 30_000) => {
+    /** Waits until its log matches. */
+    async says(name: string, pattern: RegExp): Promise<void> {
       let last = '';
       const look = async () => {
         last = await logs(name);
         return pattern.test(last);
       };
-      await until(`${name} to say ${pattern}`, look, { ms, everyMs: 200, seen: () => last });
+      await until(`${name} to say ${pattern}`, look, { seen: () => last });
     },
   };
 }

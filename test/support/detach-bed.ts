@@ -2,19 +2,12 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Bed, Finished, StartOptions } from './bed.ts';
+import type { Bed, StartOptions } from './bed.ts';
 import { findByEnv } from './proc.ts';
 
-export interface Detached {
-  readonly finished: Finished;
-  /** Of the supervisor. */
-  readonly pid: number;
-}
-
-/** `start -d …`, which must succeed. */
-export async function detach(b: Bed, args: readonly string[], options: StartOptions = {}): Promise<Detached> {
-  const finished = await b.run(['start', '-d', ...args], options);
-  assert.equal(finished.code, 0, finished.stdout + finished.stderr);
+/** `start -d …`, which must succeed; gives the pid of the supervisor, too. */
+export async function detach(b: Bed, args: readonly string[], options?: StartOptions) {
+  const finished = await b.exits(0, ['start', '-d', ...args], options);
   const pid = Number(/supervisor (\d+)|pid (\d+)/.exec(finished.stdout)?.slice(1).find(Boolean));
   assert.ok(pid > 1, finished.stdout);
   return { finished, pid };

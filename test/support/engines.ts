@@ -14,32 +14,9 @@ import { until } from './wait.ts';
 export type EngineName = 'redis' | 'postgres' | 'etcd' | 'kubernetes';
 export const ENGINES: readonly EngineName[] = ['redis', 'postgres', 'etcd', 'kubernetes'];
 
-export interface Engine {
-  readonly name: EngineName;
-  readonly port: number;
-  readonly dir: string;
-  readonly pid: number;
-  /** What follows the commands of `raw`: where its clients find it. Another port leads through a proxy. */
-  url(port?: number): string;
-  /** The record's text as it stands there, null where there is none. */
-  peek(botId: number): Promise<string | null>;
-  /** Writes a text in the record's place, whatever stands there. */
-  put(botId: number, text: string): Promise<void>;
-  /** Removes the record, as a wiped engine has none. */
-  wipe(botId: number): Promise<void>;
-  /** SIGSTOP and SIGCONT, of every process it has. */
-  pause(): Promise<void>;
-  resume(): void;
-  /** SIGKILL; what was acknowledged is there after `start`, except with the Kubernetes stand-in. */
-  kill(): Promise<void>;
-  start(): Promise<void>;
-  /** What it has written to its log. */
-  log(): string;
-  /** Ends it and removes its folder. */
-  close(): Promise<void>;
-}
+export type Engine = Awaited<ReturnType<typeof openEngine>>;
 
-export interface EngineOptions {
+interface EngineOptions {
   /** More arguments, or settings `name=value` of PostgreSQL. */
   settings?: readonly string[];
   /** More environment of its server. */
@@ -62,7 +39,7 @@ interface Kind {
 
 const run = promisify(execFile);
 
-export async function openEngine(name: EngineName, options: EngineOptions = {}): Promise<Engine> {
+export async function openEngine(name: EngineName, options: EngineOptions = {}) {
   const kind = KINDS[name];
   const port = await freePort();
   const dir = mkdtempSync(join(tmpdir(), `sp-${name}-`));
@@ -71,18 +48,23 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}):
   let child: ChildProcess | null = null;
   let log = '';
 
-  const self: Engine = {
+  const self = {
     name,
     port,
     dir,
-    get pid() {
+    get pid(): number {
       if (child?.pid === undefined) throw new Error(`${name} does not run`);
       return child.pid;
     },
+    /** Where its clients find it. Another port leads through a proxy. */
     url: (other = port) => kind.url(other),
-    peek: (botId) => kind.peek(port, botId),
-    put: (botId, text) => kind.put(port, botId, text),
-    wipe: (botId) => kind.wipe(port, botId),
+    /** The record's text as it stands there, null where there is none. */
+    peek: (botId: number) => kind.peek(port, botId),
+    /** Writes a text in the record's place, whatever stands there. */
+    put: (botId: number, text: string) => kind.put(port, botId, text),
+    /** Removes the record, as a wiped engine has none. */
+    wipe: (botId: number) => kind.wipe(port, botId),
+    /** SIGSTOP and, by `resume`, SIGCONT, of every process it has. */
     async pause() {
       const pids = familyOf(self.pid);
       signal(pids, 'SIGSTOP');
@@ -93,6 +75,7 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}):
     resume() {
       signal(familyOf(self.pid), 'SIGCONT');
     },
+    /** SIGKILL; what was acknowledged is there after `start`, except with the Kubernetes stand-in. */
     async kill() {
       const ended = child;
       if (!ended) return;
@@ -130,7 +113,7 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}):
         { ms: 30_000, everyMs: 30, seen: () => log },
       );
     },
-    log: () => log,
+    /** Ends it and removes its folder. */
     async close() {
       try {
         await self.kill();

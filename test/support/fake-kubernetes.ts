@@ -29,13 +29,7 @@ export interface Control {
   expireWatches?: boolean;
 }
 
-export interface FakeKubernetes {
-  readonly port: number;
-  /** Method and path of each request, with the token it came with. */
-  readonly requests: { method: string; url: string; token: string | undefined }[];
-  control(settings: Control): void;
-  close(): Promise<void>;
-}
+export type FakeKubernetes = Awaited<ReturnType<typeof openFakeKubernetes>>;
 
 interface Stored {
   apiVersion: string;
@@ -78,12 +72,13 @@ class Refusal extends Error {
 /** `tls`: PEM texts; then it speaks HTTPS. */
 export async function openFakeKubernetes(
   options: { port?: number; tls?: { key: string; cert: string } } = {},
-): Promise<FakeKubernetes> {
+) {
   const leases = new Map<string, Stored>();
   const watchers = new Set<Watcher>();
   let version = 100;
   let settings: Control = { token: null, denied: [], fail: null };
-  const requests: FakeKubernetes['requests'] = [];
+  /** Method and path of each request, with the token it came with. */
+  const requests: { method: string; url: string; token: string | undefined }[] = [];
 
   function send(response: ServerResponse, status: number, body: object): void {
     response.writeHead(status, { 'content-type': 'application/json' });
@@ -227,7 +222,7 @@ export async function openFakeKubernetes(
     port: (server.address() as AddressInfo).port,
     requests,
     control,
-    async close() {
+    async close(): Promise<void> {
       const closed = once(server, 'close');
       server.close();
       server.closeAllConnections();

@@ -11,29 +11,13 @@ import { until } from './wait.ts';
 const TREE = '/var/cache/singlepoll-test/systemd-2';
 const FIXTURES = join(import.meta.dirname, '../fixtures');
 
-export interface Told {
-  readonly code: number | null;
-  readonly text: string;
-}
-
-export interface Guest {
-  readonly b: Bed;
-  /** Runs a script of bash in it, as root, outside of any unit. */
-  tries(script: string, ms?: number): Promise<Told>;
-  /** The same; it must end with 0. */
-  run(script: string, ms?: number): Promise<string>;
-  /** A script of `user` in a login by ssh, which ends with it. */
-  login(user: string, script: string): Promise<Told>;
-  /** A property of a unit. */
-  show(unit: string, property: string): Promise<string>;
-  reboot(): Promise<void>;
-}
+export type Guest = Awaited<ReturnType<typeof bootGuest>>;
 
 /** What any bot in it is configured with. */
-export const apiOf = ({ token }: Pick<Bed, 'token'>): string =>
+const apiOf = ({ token }: Pick<Bed, 'token'>): string =>
   `TELEGRAM_API_ROOT=http://127.0.0.1:9000\nTELEGRAM_BOT_TOKEN=${token}\n`;
 
-export async function bootGuest(t: TestContext, tarball: string): Promise<Guest> {
+export async function bootGuest(t: TestContext, tarball: string) {
   assert.ok(existsSync(TREE), `${TREE} is missing: npm run test:setup, as root`);
   const b = await bed(t);
   const [share, upper] = [join(b.dir, 'share'), join(b.dir, 'upper')];
@@ -99,7 +83,8 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
     }
   }
 
-  async function tries(script: string, ms = 60_000): Promise<Told> {
+  /** Runs a script of bash in it, as root, outside of any unit. */
+  async function tries(script: string, ms?: number) {
     const pid = init();
     if (pid === null) return { code: null, text: `the guest does not run\n${machine.seen()}` };
     const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -110,39 +95,33 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
     return { code, text: ran.stdout() + ran.stderr() };
   }
 
-  const self: Guest = {
-    b,
-    tries,
-    async run(script, ms) {
-      const { code, text } = await tries(script, ms);
-      assert.equal(code, 0, `${script}\n${text}`);
-      return text;
-    },
-    login: (user, script) =>
+  /** The same; it must end with 0. */
+  async function run(script: string): Promise<string> {
+    const { code, text } = await tries(script);
+    assert.equal(code, 0, `${script}\n${text}`);
+    return text;
+  }
+  const isUp = async () => (await tries('systemctl is-active multi-user.target')).code === 0;
+  await until('the guest to be up', isUp, machine);
+  // What makes the address answer.
+  await run(`systemctl enable --now --quiet api
+    mkdir -p ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519
+    until (echo > /dev/tcp/127.0.0.1/9000) 2>/dev/null; do sleep 0.1; done`);
+  return {
+    ...{ b, tries, run },
+    /** A script of `user` in a login by ssh, which ends with it. */
+    login: (user: string, script: string) =>
       tries(`ssh -o StrictHostKeyChecking=no -o LogLevel=ERROR ${user}@127.0.0.1 ${quote(script)}`),
-    show: async (unit, property) =>
+    /** A property of a unit. */
+    show: async (unit: string, property: string) =>
       (await tries(`systemctl show -p ${property} --value ${unit}`)).text.trim(),
-    async reboot() {
+    async reboot(): Promise<void> {
       const before = init();
       await tries('systemctl reboot');
       await until('the guest to have gone down', () => init() !== before, machine);
-      await isUp();
+      await until('the guest to be up', isUp, machine);
     },
   };
-  const isUp = () =>
-    until(
-      'the guest to be up',
-      async () => (await tries('systemctl is-active multi-user.target')).code === 0,
-      {
-        seen: machine.seen,
-      },
-    );
-  await isUp();
-  // What makes the address answer.
-  await self.run(`systemctl enable --now --quiet api
-    mkdir -p ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519
-    until (echo > /dev/tcp/127.0.0.1/9000) 2>/dev/null; do sleep 0.1; done`);
-  return self;
 }
 
 /** A user who may log in by ssh, with a bot of the test in his home. */

@@ -3,21 +3,15 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
 import { listen } from './place.ts';
 
-export interface HookPost {
+interface HookPost {
   method: string;
   path: string;
   headers: IncomingHttpHeaders;
   body: string;
 }
 
-export interface Hook {
-  readonly url: string;
-  readonly posts: readonly HookPost[];
-  json(index: number): Record<string, unknown>;
-}
-
 /** `answer`: the status that it gives; null: none ever. */
-export async function openHook(t: TestContext, answer: () => number | null = () => 200): Promise<Hook> {
+export async function openHook(t: TestContext, answer: () => number | null = () => 200) {
   const posts: HookPost[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -33,6 +27,6 @@ export async function openHook(t: TestContext, answer: () => number | null = () 
   return {
     url: `http://127.0.0.1:${await listen(t, server)}`,
     posts,
-    json: (index) => JSON.parse(posts[index]?.body ?? 'null') as Record<string, unknown>,
+    json: (index: number) => JSON.parse(posts[index]?.body ?? 'null') as Record<string, unknown>,
   };
 }

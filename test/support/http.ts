@@ -4,31 +4,15 @@ import { spawnSync } from 'node:child_process';
 import { type IncomingHttpHeaders, request } from 'node:http';
 import type { Running } from './cli.ts';
 
-export interface Got {
-  status: number;
-  headers: IncomingHttpHeaders;
-  body: string;
-}
-
-export interface GetOptions {
-  method?: string;
-  headers?: Record<string, string>;
-  host?: string;
-}
-
 /** Rejects with the system's error where nobody listens, and after 5 s. */
-export function get(port: number, path: string, options: GetOptions = {}): Promise<Got> {
-  return new Promise((resolve, reject) => {
+export function get(
+  port: number,
+  path: string,
+  options: { method?: string; headers?: Record<string, string>; host?: string } = {},
+) {
+  return new Promise<{ status: number; headers: IncomingHttpHeaders; body: string }>((resolve, reject) => {
     const asked = request(
-      {
-        host: options.host ?? '127.0.0.1',
-        port,
-        path,
-        method: options.method ?? 'GET',
-        headers: options.headers,
-        agent: false,
-        timeout: 5_000,
-      },
+      { host: '127.0.0.1', port, path, agent: false, timeout: 5_000, ...options },
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));

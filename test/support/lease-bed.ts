@@ -15,40 +15,7 @@ export const FAST = ['--lease-profile', 'fast', '--backoff', '10ms,50ms'];
 export const FAST_TTL_MS = 6_000;
 export const FAST_STOP_MS = 3_370;
 
-/** Another machine that holds the lease, and writes its record as often as it is told. */
-export interface OtherMachine {
-  readonly name: string;
-  /** As `status` and messages show it. */
-  readonly shown: string;
-  readonly rec: LeaseRecord;
-  /** A renewal, at once; gives performance.now() from before it was written. */
-  renew(more?: Partial<LeaseRecord>): Promise<number>;
-  /** Renews by itself from now on. */
-  live(everyMs?: number): void;
-  /** Crashes: renews no more. */
-  crash(): Promise<void>;
-  /** Lets go, as a machine does that stops. */
-  free(): Promise<number>;
-}
-
-export interface LeaseBed extends Bed {
-  readonly engine: Engine;
-  readonly url: string;
-  /** `--lease URL` with the fast profile. */
-  readonly fast: readonly string[];
-  text(): Promise<string | null>;
-  record(): Promise<LeaseRecord | null>;
-  /** Writes a record as another machine does: who watches is woken. `engine.put` wakes nobody. */
-  put(rec: LeaseRecord): Promise<void>;
-  /** A record that nobody holds: it may be taken at once. */
-  vacate(epoch?: number): Promise<void>;
-  /** Another machine takes the lease; `more` changes its record. */
-  another(more?: Partial<LeaseRecord>): Promise<OtherMachine>;
-  /** Starts with `polite.mjs` and waits until it stands by. */
-  standby(args?: readonly string[], command?: readonly string[]): Promise<Running>;
-  /** Frees the record, starts with `polite.mjs` and waits until its worker polls. */
-  holding(args?: readonly string[], command?: readonly string[]): Promise<Running>;
-}
+export type LeaseBed = Awaited<ReturnType<typeof leaseBed>>;
 
 /** An engine in which records can be written before any program has asked for one. */
 export async function leaseEngine(name: EngineName): Promise<Engine> {
@@ -59,15 +26,12 @@ export async function leaseEngine(name: EngineName): Promise<Engine> {
   return engine;
 }
 
-export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed> {
+export async function leaseBed(t: TestContext, engine: Engine) {
   const b = await bed(t);
   const url = engine.url();
   const { botId } = b;
-  const others: OtherMachine[] = [];
-  t.after(async () => {
-    for (const other of others) await other.crash();
-  });
   const text = () => engine.peek(botId);
+  /** Writes a record as another machine does: who watches is woken. `engine.put` wakes nobody. */
   const put = async (rec: LeaseRecord) => {
     await engine.put(botId, JSON.stringify(rec));
     // As every machine does that changes it there; etcd and Kubernetes tell of changes by themselves.
@@ -75,34 +39,37 @@ export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed
   };
   const fast = ['--lease', url, ...FAST];
   const polite = node('polite.mjs');
-  const self: LeaseBed = Object.assign(b, {
+  /** A record that nobody holds: it may be taken at once. */
+  const vacate = (epoch = unixSeconds()) => put({ v: 1, holder: '', epoch, seq: 1, ttl: FAST_TTL_MS });
+  return Object.assign(b, {
     engine,
     url,
+    /** `--lease URL` with the fast profile. */
     fast,
-    text,
-    put,
+    ...{ text, put, vacate },
     async record() {
       const found = await text();
       return found === null ? null : (JSON.parse(found) as LeaseRecord);
     },
-    vacate: (epoch = unixSeconds()) => put({ v: 1, holder: '', epoch, seq: 1, ttl: FAST_TTL_MS }),
+    /** Another machine takes the lease; `more` changes its record. */
     async another(more: Partial<LeaseRecord> = {}) {
       const other = otherMachine(put, more);
-      others.push(other);
+      t.after(other.crash);
       await other.renew();
       return other;
     },
+    /** Starts with `polite.mjs` and waits until it stands by. */
     async standby(args: readonly string[] = [], command: readonly string[] = polite) {
       const run = b.cli(['start', ...fast, ...args, '--', ...command]);
       await run.waitFor(/standing by/i);
       return run;
     },
+    /** Frees the record, starts with `polite.mjs` and waits until its worker polls. */
     async holding(args: readonly string[] = [], command: readonly string[] = polite) {
-      await self.vacate();
+      await vacate();
       return await b.polling([...fast, ...args, '--', ...command]);
     },
   });
-  return self;
 }
 
 /** Cases of a file that share an engine; each has a bed of its own. */
@@ -116,7 +83,8 @@ export function leaseCases(name: EngineName) {
     void test(title, async (t) => play(await leaseBed(t, engine)));
 }
 
-function otherMachine(put: (rec: LeaseRecord) => Promise<void>, more: Partial<LeaseRecord>): OtherMachine {
+/** Another machine that holds the lease, and writes its record as often as it is told. */
+function otherMachine(put: (rec: LeaseRecord) => Promise<void>, more: Partial<LeaseRecord>) {
   let timer: NodeJS.Timeout | undefined;
   let writing: Promise<unknown> = Promise.resolve();
   const rec: LeaseRecord = {
@@ -131,20 +99,25 @@ function otherMachine(put: (rec: LeaseRecord) => Promise<void>, more: Partial<Le
     await writing;
     return at;
   };
+  /** Renews no more. */
   const crash = async () => {
     clearInterval(timer);
     await writing.catch(() => {});
   };
   return {
     name: rec.host ?? '',
+    /** As `status` and messages show it. */
     shown: `${rec.host}:${rec.pid}`,
     rec,
-    renew: (change = {}) => write(change),
+    /** A renewal, at once; gives performance.now() from before it was written. */
+    renew: () => write({}),
+    /** Renews by itself from now on. */
     live(everyMs = 500) {
       clearInterval(timer);
       timer = setInterval(() => void write({}).catch(() => {}), everyMs);
     },
     crash,
+    /** Lets go, as a machine does that stops. */
     async free() {
       await crash();
       return await write({ holder: '' });
@@ -168,20 +141,18 @@ export function leaseOf({ lease }: StatusDocument): LeaseEntry {
 export const workersOf = (b: Bed, name = 'polite.mjs') =>
   b.journal().filter((entry) => entry.ev === 'start' && entry.name === name);
 
-/** The first worker of `name` that begins after `count` others have. */
-export const workerNumber = (b: Bed, count: number, run: Running, ms = 15_000, name = 'polite.mjs') =>
-  until(`worker number ${count}`, () => workersOf(b, name)[count - 1], { ms, everyMs: 5, seen: run.seen });
+/** Waits for the worker of `name` that begins as number `count`. */
+export const workerNumber = (b: Bed, count: number, run: Running, name = 'polite.mjs') =>
+  until(`worker number ${count}`, () => workersOf(b, name)[count - 1], { everyMs: 5, seen: run.seen });
 
 /** Waits until the program has another state, by `status --json`. */
-export const stateIs = (b: Bed, state: StatusDocument['state'], run: Running, ms = 15_000) =>
-  until(
-    `state ${state}`,
-    async () => {
-      const status = await b.status();
-      return status.state === state ? status : null;
-    },
-    { ms, everyMs: 100, seen: run.seen },
-  );
+export function stateIs(b: Bed, state: StatusDocument['state'], run: Running): Promise<StatusDocument> {
+  const look = async () => {
+    const status = await b.status();
+    return status.state === state ? status : null;
+  };
+  return until(`state ${state}`, look, run);
+}
 
 /** A clock for limits: it stands while the supervisor, or this process, which is the Bot API, waits for a CPU. */
 export const clockOf = (run: Running): number => performance.now() - queuedMs([run.pid, process.pid]);

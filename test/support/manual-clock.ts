@@ -3,7 +3,7 @@
  */
 import type { Clock } from '../../src/sandbox/bot.ts';
 
-export interface ManualClock extends Clock {
+interface ManualClock extends Clock {
   /** Moves on by `ms`, running every timer that falls due on the way. */
   advance(ms: number): void;
   /** Timers that are still set. */

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export interface Packed {
+interface Packed {
   readonly path: string;
   /** What it was made of. */
   readonly clone: string;

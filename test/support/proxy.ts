@@ -8,29 +8,7 @@ import { freePort } from './strays.ts';
 /** `up`: to the server; `down`: to the client. */
 export type Way = 'up' | 'down' | 'both';
 
-export interface BrokenLine {
-  readonly port: number;
-  freeze(way: Way): void;
-  thaw(): void;
-  /** Resets every connection; new ones are taken. */
-  cut(): void;
-  /** The connections of this moment carry nothing any more, for good, and nobody is told; new ones work. */
-  strand(): void;
-  /** From now on and until `accept`: new connections are taken and reset at once. */
-  turnAway(): void;
-  /** New connections are refused, from now on and until `accept`. Those that are there stay. */
-  refuse(): Promise<void>;
-  accept(): Promise<void>;
-  /** Clients that are connected now. */
-  connections(): number;
-  /** Clients that have connected since the beginning. */
-  accepted(): number;
-  /** Bytes taken from clients and from the server so far. */
-  bytes(): { up: number; down: number };
-  /** Pieces taken from clients so far: as good as requests, where each is written at once. */
-  pieces(): number;
-  close(): Promise<void>;
-}
+export type BrokenLine = Awaited<ReturnType<typeof openProxy>>;
 
 interface Lane {
   stranded: boolean;
@@ -38,10 +16,7 @@ interface Lane {
 }
 
 /** To `to` on loopback; `port`: a free one by default; `host`: where it listens, loopback by default. */
-export async function openProxy(
-  to: number,
-  options: { port?: number; host?: string } = {},
-): Promise<BrokenLine> {
+export async function openProxy(to: number, options: { port?: number; host?: string } = {}) {
   const frozen = { up: false, down: false };
   const lanes = new Set<Lane>();
   const clients = new Set<Socket>();
@@ -114,7 +89,7 @@ export async function openProxy(
   await listen();
   return {
     port,
-    freeze(way) {
+    freeze(way: Way): void {
       if (way !== 'down') frozen.up = true;
       if (way !== 'up') frozen.down = true;
     },
@@ -123,15 +98,19 @@ export async function openProxy(
       frozen.down = false;
       for (const one of lanes) one.flow();
     },
+    /** Resets every connection; new ones are taken. */
     cut() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
+    /** The connections of this moment carry nothing any more, for good, and nobody is told; new ones work. */
     strand() {
       for (const one of lanes) one.stranded = true;
     },
+    /** From now on and until `accept`: new connections are taken and reset at once. */
     turnAway() {
       away = true;
     },
+    /** New connections are refused, from now on and until `accept`. Those that are there stay. */
     async refuse() {
       server.close();
       if (clients.size === 0) await once(server, 'close').catch(() => {});
@@ -140,9 +119,13 @@ export async function openProxy(
       away = false;
       if (!server.listening) await listen();
     },
+    /** Clients that are connected now. */
     connections: () => clients.size,
+    /** Clients that have connected since the beginning. */
     accepted: () => accepted,
+    /** Bytes taken from clients and from the server so far. */
     bytes: () => ({ ...count }),
+    /** Pieces taken from clients so far: as good as requests, where each is written at once. */
     pieces: () => pieces,
     async close() {
       const closed = server.listening ? once(server, 'close') : Promise.resolve();
@@ -153,34 +136,26 @@ export async function openProxy(
   };
 }
 
-/** The network between the program and the Bot API stand-in, which a test can take away and give back. */
-export interface Network {
-  readonly root: string;
-  /** Connections are refused and those that exist are reset. */
-  down(): Promise<void>;
-  /** Connections are accepted and swallowed: nothing comes back, ever. */
-  blackHole(): void;
-  /** Works again, on the same port. */
-  up(): Promise<void>;
-}
-
-/** To a local port; it ends with the test. */
-export async function openNetwork(t: TestContext, to: number): Promise<Network> {
+/** The network between the program and a local port, which a test can take away and give back; it ends with the test. */
+export async function openNetwork(t: TestContext, to: number) {
   // While it is down its port is free: on an address of its own nobody else's server comes to answer there.
   const host = `127.${1 + Math.floor(Math.random() * 254)}.${Math.floor(Math.random() * 255)}.2`;
   const line = await openProxy(to, { host });
   t.after(() => line.close());
   return {
     root: `http://${host}:${line.port}`,
+    /** Connections are refused and those that exist are reset. */
     async down() {
       const refused = line.refuse();
       line.cut();
       await refused;
     },
+    /** Connections are accepted and swallowed: nothing comes back, ever. */
     blackHole() {
       line.freeze('both');
       line.cut();
     },
+    /** Works again, on the same port. */
     async up() {
       line.cut();
       line.thaw();

@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test';
 import { type Bed, bed, node } from './bed.ts';
 import type { Running } from './cli.ts';
 import { processesOfGateway } from './proc.ts';
-import { openUpstream, type Upstream } from './upstream.ts';
+import { openUpstream } from './upstream.ts';
 import { until } from './wait.ts';
 
 /**
@@ -17,7 +17,7 @@ import { until } from './wait.ts';
 export type Side = 'inside' | 'half' | 'reset' | 'child' | 'outside';
 
 /** What the worker was given. */
-export interface Told {
+interface Told {
   pid: number;
   root: string;
   env: Record<string, string>;
@@ -25,31 +25,17 @@ export interface Told {
   execArgv: string[];
 }
 
-export interface Gate {
-  readonly run: Running;
-  readonly told: Told;
-  readonly port: number;
-  /** The token that the worker was given. */
-  readonly token: string;
-  /** `127.0.0.1:PORT`, for a Host header. */
-  readonly host: string;
-  /** Supervisor, and whoever listens at the port where that is another process. */
-  readonly pids: readonly number[];
-  /** Of the second process (with `--child`). */
-  childPid(): number;
-  /** A raw connection to the gateway. Errors are swallowed; `close` always comes. */
-  dial(side: Side): Socket;
-}
+export type Gate = ReturnType<typeof gateOf>;
 
 const prefix = (b: Bed): string => join(b.dir, 'relay');
 
 /** What the present worker was given, null before it is ready. */
-export function toldBy(b: Bed, name = 'relay'): Told | null {
+function toldBy(b: Bed, name = 'relay'): Told | null {
   const path = `${join(b.dir, name)}.json`;
   return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Told) : null;
 }
 
-export interface RelayOptions {
+interface RelayOptions {
   /** Of `start`, before the command. */
   options?: readonly string[];
   /** Of the worker: --idle, --child. */
@@ -69,19 +55,16 @@ export async function relay(b: Bed, options: RelayOptions = {}): Promise<Gate> {
   const polled = options.polled ?? (() => idle || b.sandbox.polls().length > 0);
   const args = ['start', ...words, '--', ...node('relay.mjs', ...worker)];
   const run = options.start ? options.start(args, env) : b.cli(args, { env });
-  await until(
-    'the relay to be ready and to have polled',
-    () => {
-      if (run.ended()) throw new Error(`ended before it polled\n${run.seen()}`);
-      return toldBy(b) && (!worker.includes('--child') || toldBy(b, 'relay-child')) && polled();
-    },
-    { ms: 20_000, seen: run.seen },
-  );
+  const isReady = () => {
+    if (run.ended()) throw new Error(`ended before it polled\n${run.seen()}`);
+    return toldBy(b) && (!worker.includes('--child') || toldBy(b, 'relay-child')) && polled();
+  };
+  await until('the relay to be ready and to have polled', isReady, run);
   return gateOf(b, run);
 }
 
 /** The gateway of the present worker; after a restart call it again. */
-export function gateOf(b: Bed, run: Running): Gate {
+function gateOf(b: Bed, run: Running) {
   const told = toldBy(b);
   if (!told) throw new Error(`no relay yet\n${run.seen()}`);
   const port = Number(new URL(told.root).port);
@@ -89,22 +72,21 @@ export function gateOf(b: Bed, run: Running): Gate {
     run,
     told,
     port,
+    /** The token that the worker was given. */
     token: told.env.TELEGRAM_BOT_TOKEN ?? '',
+    /** For a Host header. */
     host: `127.0.0.1:${port}`,
+    /** Supervisor, and whoever listens at the port where that is another process. */
     pids: processesOfGateway(run.pid, port),
+    /** Of the second process (with `--child`). */
     childPid: () => toldBy(b, 'relay-child')?.pid ?? -1,
-    dial(side) {
-      const path = {
-        inside: `${prefix(b)}.cut`,
-        half: `${prefix(b)}.half`,
-        reset: `${prefix(b)}.reset`,
-        child: `${prefix(b)}-child.cut`,
-        outside: '',
-      }[side];
+    /** A raw connection to the gateway. Errors are swallowed; `close` always comes. */
+    dial(side: Side): Socket {
+      const end = { inside: '.cut', half: '.half', reset: '.reset', child: '-child.cut', outside: '' }[side];
       const socket =
         side === 'outside'
           ? connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true })
-          : connect({ path, allowHalfOpen: true });
+          : connect({ path: prefix(b) + end, allowHalfOpen: true });
       socket.on('error', () => {});
       return socket;
     },
@@ -118,17 +100,8 @@ export async function nextGate(b: Bed, before: Gate): Promise<Gate> {
   return gateOf(b, before.run);
 }
 
-export interface UpstreamBed {
-  b: Bed;
-  up: Upstream;
-  gate: Gate;
-}
-
 /** `start` with the relay on a recording upstream; the worker polls in the background unless it is `--idle`. */
-export async function onUpstream(
-  t: TestContext,
-  options: RelayOptions & { path?: string } = {},
-): Promise<UpstreamBed> {
+export async function onUpstream(t: TestContext, options: RelayOptions & { path?: string } = {}) {
   const b = await bed(t);
   const up = await openUpstream(t, b.botId, options.path);
   b.env.TELEGRAM_API_ROOT = `${up.root}/`;

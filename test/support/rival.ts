@@ -33,21 +33,16 @@ export const working = (retryMs: number | null): RivalOptions => ({
   confirms: true,
 });
 
-export interface Rival {
-  readonly polls: number;
-  /** 409s it got: how often it was kicked. */
-  readonly conflicts: number;
-  /** Its connection is cut, as when its process is killed; resolves when it asks no more. */
-  leave(): Promise<void>;
-}
+export type Rival = ReturnType<typeof startRival>;
 
 /** Starts polling at once; it leaves with the test at the latest. */
-export function startRival(t: TestContext, b: Bed, options: RivalOptions = {}): Rival {
+export function startRival(t: TestContext, b: Bed, options: RivalOptions = {}) {
   const { timeout = 20, pauseMs = 1000, retryMs = pauseMs, confirms = false, path } = options;
   const gone = new AbortController();
   const { signal } = gone;
   const agent = new Agent({ keepAlive: true });
   if (path !== undefined) agent.createConnection = () => createConnection(path);
+  /** `conflicts`: 409s it got, how often it was kicked. */
   const self = { polls: 0, conflicts: 0, leave };
   const url = `${b.sandbox.root}/bot${b.token}/getUpdates?timeout=${timeout}&poller=${RIVAL}`;
   let offset = 0;
@@ -82,6 +77,7 @@ export function startRival(t: TestContext, b: Bed, options: RivalOptions = {}): 
       await pause(waitMs, undefined, { signal }).catch(() => undefined);
     }
   })();
+  /** Its connection is cut, as when its process is killed; resolves when it asks no more. */
   async function leave(): Promise<void> {
     gone.abort();
     agent.destroy();

@@ -16,31 +16,11 @@ export interface Poll {
   delivered: readonly number[];
 }
 
-export interface TestSandbox {
-  readonly root: string;
-  readonly port: number;
-  readonly raw: Awaited<ReturnType<typeof startSandbox>>;
-  /** Every getUpdates of this bot, in the order of arrival. */
-  polls(): Poll[];
-  /** Names of the methods called for this bot, in order. */
-  methods(): string[];
-  /** All requests of any bot, with or without a good token. */
-  requests(): readonly RequestRecord[];
-  call<T = unknown>(method: string, params?: Record<string, unknown>, token?: string): Promise<T>;
-  setWebhook(url: string): Promise<void>;
-  webhookInfo(): Promise<{ url: string; pending_update_count: number }>;
-  /** Adds a text message to the queue; gives its update id. */
-  text(text: string): number;
-  /** Texts that the bot sent. */
-  sentTexts(): string[];
-  close(): Promise<void>;
-}
-
-export async function openSandbox(token: string): Promise<TestSandbox> {
+export async function openSandbox(token: string) {
   const raw = await startSandbox({ tokens: [token] });
   const bot = Number(token.split(':')[0]);
-  const call = async <T>(method: string, params: Record<string, unknown> = {}, by = token): Promise<T> => {
-    const response = await fetch(`${raw.root}/bot${by}/${method}`, {
+  const call = async <T = unknown>(method: string, params: Record<string, unknown> = {}): Promise<T> => {
+    const response = await fetch(`${raw.root}/bot${token}/${method}`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify(params),
@@ -53,7 +33,8 @@ export async function openSandbox(token: string): Promise<TestSandbox> {
     root: raw.root,
     port: raw.port,
     raw,
-    polls: () =>
+    /** Every getUpdates of this bot, in the order of arrival. */
+    polls: (): Poll[] =>
       raw.log
         .filter((record) => record.bot === bot && record.method.toLowerCase() === 'getupdates')
         .map((record) => {
@@ -69,11 +50,13 @@ export async function openSandbox(token: string): Promise<TestSandbox> {
             delivered: record.delivered,
           };
         }),
+    /** Names of the methods called for this bot, in order. */
     methods: () =>
       raw.log.filter((record) => record.bot === bot).map((record) => record.method.toLowerCase()),
-    requests: () => raw.log,
+    /** All requests of any bot, with or without a good token. */
+    requests: (): readonly RequestRecord[] => raw.log,
     call,
-    async setWebhook(url) {
+    async setWebhook(url: string): Promise<void> {
       // The program's own deleteWebhook may still be under way, and throws it out, or was a moment ago, and one a second is allowed, as on the real server.
       await until('setWebhook to be accepted', async () => {
         try {
@@ -85,8 +68,10 @@ export async function openSandbox(token: string): Promise<TestSandbox> {
         }
       });
     },
-    webhookInfo: () => call('getWebhookInfo'),
-    text: (text) => raw.injectText(token, text),
+    webhookInfo: () => call<{ url: string; pending_update_count: number }>('getWebhookInfo'),
+    /** Adds a text message to the queue; gives its update id. */
+    text: (text: string): number => raw.injectText(token, text),
+    /** Texts that the bot sent. */
     sentTexts: () => raw.sent.map((message) => message.text),
     close: () => raw.close(),
   };

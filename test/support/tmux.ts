@@ -4,25 +4,10 @@ import { join } from 'node:path';
 import type { Bed } from './bed.ts';
 import { until } from './wait.ts';
 
-export interface Tmux {
-  /** Types text, then presses Enter. */
-  type(line: string): void;
-  /** Presses keys by their names of tmux: `q`, `C-c`. */
-  press(...keys: string[]): void;
-  resize(columns: number, rows: number): void;
-  /** The rows as they are seen, with blanks at their ends cut off. */
-  rows(): string[];
-  seen(): string;
-  /** What the programs in it have made of it. */
-  modes(): { alternate: boolean; cursor: boolean; wraps: boolean };
-  /** Closes the terminal, as one closes a window. */
-  end(): void;
-  /** Waits until the screen matches. */
-  until(pattern: RegExp, ms?: number): Promise<void>;
-}
+export type Tmux = Awaited<ReturnType<typeof openTmux>>;
 
 /** The shell is bash. Ends with the test: its server carries the cookie. */
-export async function openTmux(b: Bed, columns: number, rows: number): Promise<Tmux> {
+export async function openTmux(b: Bed, columns: number, rows: number) {
   const socket = join(b.dir, 'tmux-terminal');
   const tmux = (...args: string[]): string => {
     const { stdout, stderr, status } = spawnSync('tmux', ['-u', '-S', socket, '-f', '/dev/null', ...args], {
@@ -39,32 +24,30 @@ export async function openTmux(b: Bed, columns: number, rows: number): Promise<T
   tmux('set', '-g', 'window-size', 'manual');
   tmux('resize-window', '-t', 'test', ...size);
   const seen = () => tmux('capture-pane', '-t', 'test', '-p');
-  const self: Tmux = {
-    type(line) {
+  const shows = (pattern: RegExp) => until(`${pattern} on the screen`, () => pattern.test(seen()), { seen });
+  await shows(/^bash\S*[#$]/m);
+  return {
+    /** Types text, then presses Enter. */
+    type(line: string): void {
       tmux('send-keys', '-t', 'test', '-l', line);
       tmux('send-keys', '-t', 'test', 'Enter');
     },
-    press: (...keys) => void tmux('send-keys', '-t', 'test', ...keys),
-    resize: (x, y) => void tmux('resize-window', '-t', 'test', '-x', String(x), '-y', String(y)),
+    /** Presses keys by their names of tmux: `q`, `C-c`. */
+    press: (...keys: string[]) => void tmux('send-keys', '-t', 'test', ...keys),
+    resize: (x: number, y: number) =>
+      void tmux('resize-window', '-t', 'test', '-x', String(x), '-y', String(y)),
+    /** The rows as they are seen, with blanks at their ends cut off. */
     rows: () => seen().replace(/\n$/, '').split('\n'),
     seen,
+    /** What the programs in it have made of it. */
     modes() {
-      const [alternate, cursor, wraps] = tmux(
-        'display',
-        '-t',
-        'test',
-        '-p',
-        '#{alternate_on} #{cursor_flag} #{wrap_flag}',
-      )
-        .trim()
-        .split(' ')
-        .map((it) => it === '1');
-      return { alternate: alternate === true, cursor: cursor === true, wraps: wraps === true };
+      const flags = tmux('display', '-t', 'test', '-p', '#{alternate_on} #{cursor_flag} #{wrap_flag}');
+      const [alternate, cursor, wraps] = flags.split(' ').map((it) => Number(it) === 1);
+      return { alternate, cursor, wraps };
     },
+    /** Closes the terminal, as one closes a window. */
     end: () => void tmux('kill-server'),
-    until: async (pattern, ms = 15_000) =>
-      void (await until(`${pattern} on the screen`, () => pattern.test(seen()), { ms, seen })),
+    /** Waits until the screen matches. */
+    until: shows,
   };
-  await self.until(/^bash\S*[#$]/m);
-  return self;
 }

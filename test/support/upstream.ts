@@ -36,35 +36,14 @@ export const headersOf = (seen: Pick<Seen, 'headers'>, name: string): string[] =
 
 export type Handler = (response: ServerResponse, seen: Seen, request: IncomingMessage) => void;
 
-export interface Upstream {
-  readonly port: number;
-  /** With the path prefix, if there is one. */
-  readonly root: string;
-  readonly seen: Seen[];
-  /** Requests of this method, in order of arrival. */
-  of(method: string): Seen[];
-  /** Bytes of every connection, in order of arrival. */
-  readonly raw: readonly Buffer[][];
-  rawText(): string;
-  /** Requests that could not be read as HTTP. */
-  readonly unreadable: string[];
-  /** Answers this method from now on, once its body was read. */
-  on(method: string, handler: Handler): void;
-  /** The same, before the body; the handler reads it. */
-  onHead(method: string, handler: Handler): void;
-  /** Updates that the next polls deliver, by their ids. */
-  updates: { update_id: number }[];
-  /** The most getUpdates that were open at once. */
-  mostPolls(): number;
-}
-
 /** Starts the server for one test. `path` is a prefix such as `/some/path`. */
-export async function openUpstream(t: TestContext, botId: number, path = ''): Promise<Upstream> {
+export async function openUpstream(t: TestContext, botId: number, path = '') {
   const seen: Seen[] = [];
   const raw: Buffer[][] = [];
   const unreadable: string[] = [];
   const handlers = new Map<string, Handler>();
   const headHandlers = new Map<string, Handler>();
+  const updates: { update_id: number }[] = [];
   let openPolls = 0;
   let mostPolls = 0;
 
@@ -84,7 +63,7 @@ export async function openUpstream(t: TestContext, botId: number, path = ''): Pr
       openPolls--;
     });
     function look() {
-      const found = self.updates.filter((update) => update.update_id >= offset);
+      const found = updates.filter((update) => update.update_id >= offset);
       if (found.length === 0 && performance.now() < waitUntil) return;
       clearInterval(timer);
       ok(response, found);
@@ -145,20 +124,26 @@ export async function openUpstream(t: TestContext, botId: number, path = ''): Pr
   });
 
   const port = await listen(t, server);
-  const self: Upstream = {
+  return {
     port,
+    /** With the path prefix, if there is one. */
     root: `http://127.0.0.1:${port}${path}`,
     seen,
-    of: (method) => seen.filter((one) => one.method === method.toLowerCase()),
-    raw,
+    /** Requests of this method, in order of arrival. */
+    of: (method: string) => seen.filter((one) => one.method === method.toLowerCase()),
+    /** Bytes of every connection, in order of arrival. */
     rawText: () => raw.map((chunks) => Buffer.concat(chunks).toString('latin1')).join('\n=====\n'),
+    /** Requests that could not be read as HTTP. */
     unreadable,
-    on: (method, handler) => handlers.set(method.toLowerCase(), handler),
-    onHead: (method, handler) => headHandlers.set(method.toLowerCase(), handler),
-    updates: [],
+    /** Answers this method from now on, once its body was read. */
+    on: (method: string, handler: Handler) => handlers.set(method.toLowerCase(), handler),
+    /** The same, before the body; the handler reads it. */
+    onHead: (method: string, handler: Handler) => headHandlers.set(method.toLowerCase(), handler),
+    /** Updates that the next polls deliver, by their ids. */
+    updates,
+    /** The most getUpdates that were open at once. */
     mostPolls: () => mostPolls,
   };
-  return self;
 }
 
 function record(request: IncomingMessage): Seen {

@@ -65,25 +65,8 @@ function bodyAt(bytes: Buffer, at: number, answer: Pick<Answer, 'status' | 'head
   }
 }
 
-export interface Wire {
-  readonly socket: Socket;
-  /** Resolves when the bytes have left this process; also when the connection has gone. */
-  send(bytes: string | Buffer): Promise<void>;
-  /** Everything received. */
-  bytes(): Buffer;
-  text(): string;
-  /** The far side has ended or the connection has gone. */
-  ended(): boolean;
-  answers(): Answer[];
-  /** Waits for `count` final answers (not 1xx). */
-  until(count: number, ms?: number): Promise<Answer[]>;
-  /** Waits for the end of the connection and gives the final answers before it. */
-  end(ms?: number): Promise<Answer[]>;
-  close(): void;
-}
-
 /** Takes a connection over and collects what comes back. */
-export function wire(socket: Socket): Wire {
+export function wire(socket: Socket) {
   const chunks: Buffer[] = [];
   let ended = false;
   const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
@@ -103,29 +86,30 @@ export function wire(socket: Socket): Wire {
     `${ended ? 'closed after' : 'open, with'} ${bytes().length} bytes: ${JSON.stringify(bytes().toString('latin1').slice(0, 2000))}`;
   return {
     socket,
-    send: (data) =>
-      new Promise((resolve) => {
+    /** Resolves when the bytes have left this process; also when the connection has gone. */
+    send: (data: string | Buffer) =>
+      new Promise<void>((resolve) => {
         if (socket.destroyed || ended) return resolve();
         void gone.then(resolve);
         socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data, () => resolve());
       }),
-    bytes,
     text: () => bytes().toString('latin1'),
+    /** The far side has ended or the connection has gone. */
     ended: () => ended,
     answers,
-    until: (count, ms = 15_000) =>
-      until(
-        `${count} answers`,
-        () => {
-          const found = final();
-          if (found.length >= count) return found;
-          if (ended) throw new Error(`the connection ended before ${count} answers; ${seen()}`);
-          return null;
-        },
-        { ms, seen },
-      ),
-    async end(ms = 15_000) {
-      await until('the end of the connection', () => ended, { ms, seen });
+    /** Waits for `count` final answers (not 1xx). */
+    until(count: number): Promise<Answer[]> {
+      const enough = () => {
+        const found = final();
+        if (found.length >= count) return found;
+        if (ended) throw new Error(`the connection ended before ${count} answers; ${seen()}`);
+        return null;
+      };
+      return until(`${count} answers`, enough, { seen });
+    },
+    /** Waits for the end of the connection and gives the final answers before it. */
+    async end(): Promise<Answer[]> {
+      await until('the end of the connection', () => ended, { seen });
       return final();
     },
     close: () => socket.destroy(),
@@ -142,7 +126,6 @@ export interface Ask {
   host?: string | null;
   side?: Side;
   version?: string;
-  ms?: number;
 }
 
 /** A request as bytes, with Host, Connection: close and, where there is a body and no Transfer-Encoding, Content-Length. */
@@ -167,7 +150,7 @@ export async function ask(gate: Gate, what: Ask): Promise<Answer> {
   const connection = wire(gate.dial(what.side ?? 'inside'));
   try {
     await connection.send(requestBytes(gate, what));
-    const [answer] = await connection.until(1, what.ms);
+    const [answer] = await connection.until(1);
     return answer!;
   } finally {
     connection.close();
@@ -203,7 +186,7 @@ export async function call(
   const headers = [['Content-Type', 'application/json']] as const;
   const body = JSON.stringify(params);
   await connection.send(requestBytes(gate, { target: `/bot{token}/${method}`, headers, body }));
-  const [answer] = await connection.until(1, 90_000);
+  const [answer] = await connection.until(1);
   connection.close();
   return { ...answer!, json: json(answer!), ms: performance.now() - begunMs };
 }
