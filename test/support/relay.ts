@@ -11,10 +11,10 @@ import { openUpstream } from './upstream.ts';
 import { until } from './wait.ts';
 
 /**
- * Who connects, and what the far side sees when the caller's socket ends: `inside` a close, `half` only a FIN, `reset` an
- * RST, each from the worker; `child` from a second process of its tree (with `--child`); `outside` from the test itself.
+ * Who connects, and what the far side sees when the caller's socket ends: `inside` a close, `reset` an RST, each from the
+ * worker; `child` from a second process of its tree (with `--child`); `outside` from the test itself.
  */
-export type Side = 'inside' | 'half' | 'reset' | 'child' | 'outside';
+export type Side = 'inside' | 'reset' | 'child' | 'outside';
 
 /** What the worker was given. */
 interface Told {
@@ -43,8 +43,6 @@ interface RelayOptions {
   env?: Record<string, string>;
   /** Waits for the first poll; default true unless idle. */
   polled?: () => boolean;
-  /** Starts `singlepoll …args` in another way than the bed does. */
-  start?: (args: readonly string[], env: Record<string, string>) => Running;
 }
 
 /** `singlepoll start` with the relay as its worker; waits until it has polled (unless idle) and its sockets listen. */
@@ -54,7 +52,7 @@ export async function relay(b: Bed, options: RelayOptions = {}): Promise<Gate> {
   const idle = worker.includes('--idle');
   const polled = options.polled ?? (() => idle || b.sandbox.polls().length > 0);
   const args = ['start', ...words, '--', ...node('relay.mjs', ...worker)];
-  const run = options.start ? options.start(args, env) : b.cli(args, { env });
+  const run = b.cli(args, { env });
   const isReady = () => {
     if (run.ended()) throw new Error(`ended before it polled\n${run.seen()}`);
     return toldBy(b) && (!worker.includes('--child') || toldBy(b, 'relay-child')) && polled();
@@ -82,7 +80,7 @@ function gateOf(b: Bed, run: Running) {
     childPid: () => toldBy(b, 'relay-child')?.pid ?? -1,
     /** A raw connection to the gateway. Errors are swallowed; `close` always comes. */
     dial(side: Side): Socket {
-      const end = { inside: '.cut', half: '.half', reset: '.reset', child: '-child.cut', outside: '' }[side];
+      const end = { inside: '.cut', reset: '.reset', child: '-child.cut', outside: '' }[side];
       const socket =
         side === 'outside'
           ? connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true })

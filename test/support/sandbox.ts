@@ -9,7 +9,6 @@ export interface Poll {
   pid: number | null;
   name: string;
   userAgent: string;
-  remotePort: number;
   /** Milliseconds since 1970. */
   at: number;
   status: number;
@@ -44,7 +43,6 @@ export async function openSandbox(token: string) {
             pid: dot > 0 ? Number(poller.slice(dot + 1)) : null,
             name: dot > 0 ? poller.slice(0, dot) : '',
             userAgent: record.userAgent,
-            remotePort: record.remotePort,
             at: record.startedAtUnixMs,
             status: record.status,
             delivered: record.delivered,
@@ -86,17 +84,12 @@ export function pollerSequence(polls: readonly Poll[]): (number | null)[] {
 
 /**
  * The largest number of getUpdates of a bot that were open at the same time, seen from the clients: from arrival until
- * the answer or until the client hung up, whichever came first. With `ports`, only requests from these client ports.
+ * the answer or until the client hung up, whichever came first.
  */
-export function maxOpenPolls(
-  records: readonly RequestRecord[],
-  bot: number,
-  ports?: ReadonlySet<number>,
-): number {
+export function maxOpenPolls(records: readonly RequestRecord[], bot: number): number {
   const edges: { atMs: number; step: 1 | -1 }[] = [];
   for (const record of records) {
     if (record.bot !== bot || record.method.toLowerCase() !== 'getupdates') continue;
-    if (ports && !ports.has(record.remotePort)) continue;
     const endMs = Math.min(
       record.endedAtMs ?? Number.POSITIVE_INFINITY,
       record.clientGoneAtMs ?? Number.POSITIVE_INFINITY,
