@@ -2,20 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { bed, type Finished } from './bed.ts';
+import { bed, type Finished, fixture } from './bed.ts';
+import { relayToPort } from './socket-relay.ts';
 import { until } from './wait.ts';
 
-const CONF = join(import.meta.dirname, '../fixtures/containers');
+const CONF = fixture('containers');
 /** Of the default network of podman. */
 const GATEWAY = '10.88.0.1';
 export const API = { host: 'http://127.0.0.1:9000', bridge: `http://${GATEWAY}:9000` };
-
-const RELAY = `require('node:net').createServer((from) => { const to = require('node:net').connect(process.argv[1]); from.pipe(to).pipe(from);
-for (const [one, other] of [[from, to], [to, from]]) one.on('error', () => other.destroy()).on('close', () => other.destroy());
-}).listen(process.argv[2], '0.0.0.0')`;
 
 export const CONTAINER_ENV = {
   CONTAINERS_CONF: join(CONF, 'containers.conf'),
@@ -51,15 +47,10 @@ export async function openWorld(t: TestContext) {
   /** Another Bot API in the network. */
   function relay({ port }: { readonly port: number }, at: number): void {
     const socket = join(b.dir, `api-${at}`);
-    const server = createServer((from) => {
-      const to = connect(port, '127.0.0.1');
-      from.pipe(to).pipe(from);
-      from.on('error', () => to.destroy()).on('close', () => to.destroy());
-      to.on('error', () => from.destroy()).on('close', () => from.destroy());
-    });
-    server.listen(socket);
-    t.after(() => server.close());
-    b.spawn('nsenter', [...enter, process.execPath, '-e', RELAY, socket, String(at)]);
+    const way = relayToPort(socket, port);
+    t.after(() => way.close());
+    const words = [process.execPath, fixture('relay-to-socket.mjs'), socket, String(at), '0.0.0.0'];
+    b.spawn('nsenter', [...enter, ...words]);
   }
   relay(b.sandbox, 9000);
 

@@ -2,14 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type Bed, bed } from './bed.ts';
+import { type Bed, bed, fixture } from './bed.ts';
+import { relayToPort } from './socket-relay.ts';
 import { until } from './wait.ts';
 
 const TREE = '/var/cache/singlepoll-test/systemd-2';
-const FIXTURES = join(import.meta.dirname, '../fixtures');
 
 export type Guest = Awaited<ReturnType<typeof bootGuest>>;
 
@@ -39,26 +38,14 @@ export async function bootGuest(t: TestContext, tarball: string) {
     '--no-same-owner',
   ]);
   spawnSync('ln', ['-s', '../lib/singlepoll/bin/entry.sh', join(upper, 'usr/local/bin/singlepoll')]);
-  cpSync(join(FIXTURES, 'workers'), join(upper, 'opt/workers'), { recursive: true });
+  cpSync(fixture('workers'), join(upper, 'opt/workers'), { recursive: true });
   writeFileSync(join(upper, 'srv/bot/.env'), apiOf(b), { mode: 0o600 });
-  writeFileSync(
-    join(upper, 'opt/relay.mjs'),
-    `import { connect, createServer } from 'node:net';
-createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from);
-  for (const [one, other] of [[from, to], [to, from]]) one.on('error', () => other.destroy()).on('close', () => other.destroy());
-}).listen(9000, '127.0.0.1');`,
-  );
+  cpSync(fixture('relay-to-socket.mjs'), join(upper, 'opt/relay.mjs'));
   writeFileSync(
     join(upper, 'etc/systemd/system/api.service'),
-    '[Service]\nExecStart=node /opt/relay.mjs\nRestart=always\n[Install]\nWantedBy=basic.target\n',
+    '[Service]\nExecStart=node /opt/relay.mjs /mnt/api 9000 127.0.0.1\nRestart=always\n[Install]\nWantedBy=basic.target\n',
   );
-  const relay = createServer((from) => {
-    const to = connect(b.sandbox.port, '127.0.0.1');
-    from.pipe(to).pipe(from);
-    from.on('error', () => to.destroy()).on('close', () => to.destroy());
-    to.on('error', () => from.destroy()).on('close', () => from.destroy());
-  });
-  relay.listen(join(share, 'api'));
+  const relay = relayToPort(join(share, 'api'), b.sandbox.port);
   const name = `sp-guest-${b.cookie.slice(0, 8)}`;
   t.after(async () => {
     relay.close();
@@ -69,7 +56,7 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
       spawnSync('unshare', ['--mount', 'sh', '-c', clean], { stdio: 'ignore' }).status === 0;
     await until('its cgroups to be gone', isClean);
   });
-  const machine = b.spawn('sh', [join(FIXTURES, 'guest.sh'), TREE, b.dir, name]);
+  const machine = b.spawn('sh', [fixture('guest.sh'), TREE, b.dir, name]);
 
   /** PID 1 of the guest: the child of nspawn. */
   function init(): number | null {
