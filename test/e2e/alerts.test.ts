@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, node, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { openEngine } from '../support/engines.ts';
 import { openHook } from '../support/hook.ts';
@@ -66,16 +66,6 @@ it('a rival that stays ends the run, and the chat is told before the process end
     told(b)[0]!,
     /^rival: [\s\S]*does not go away[^\n]*; yielding \(exit 75\)[\s\S]*next: (?:stop the other one|singlepoll who --probe)/,
   );
-});
-
-xit('a stray that is brought back ends the run, and the chat is told', async (b) => {
-  b.env[CHAT] = '42';
-  const secret = b.file('secret', b.token, 0o600);
-  const respawner = join(import.meta.dirname, '../fixtures/respawner.py');
-  const manager = b.spawn(PYTHON, [respawner, secret, b.sandbox.root, worker('poller.py')]);
-  await until('it to poll', () => polledBy(b, 'poller.py').length > 0, manager);
-  await b.start('--stop-timeout 2s').ends(75);
-  assert.match(told(b).at(-1) ?? '', /^stray that stays: [\s\S]*\(exit 75\)[\s\S]*next: singlepoll who/);
 });
 
 it('crash loop: with the last lines, the same exit code, to chat and URL; none with --no-alerts, in deploy mode, after a stop, within the cooldown', async (b) => {

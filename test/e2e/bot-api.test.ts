@@ -12,7 +12,7 @@ import { leaseBed, stateIs } from '../support/lease-bed.ts';
 import { listen } from '../support/place.ts';
 import { alive } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
-import { freePort, legacyPoller, polledBy } from '../support/strays.ts';
+import { freePort, polledBy, pollingStray } from '../support/strays.ts';
 import { openUpstream } from '../support/upstream.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -20,8 +20,7 @@ const START = ['start', ...POLITE];
 const closed = async (b: Bed) => ({ ...b.env, TELEGRAM_API_ROOT: `http://127.0.0.1:${await freePort()}` });
 
 it('a refused token is 77 and names its source, a wrong root as well; out of reach is 69 after announced retries; nothing is touched', async (b) => {
-  const stray = legacyPoller(b, 'poller.py');
-  await until('the stray to poll', () => b.sandbox.polls().length > 0, stray);
+  const stray = await pollingStray(b, 'poller.py');
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const wrong = randomToken(b.botId);
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;

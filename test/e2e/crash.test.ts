@@ -68,24 +68,6 @@ it('--restart: always by default, also after exit 0; never passes on the code; o
   assert.equal(starts(b.journal()).length - before, 3);
 });
 
-xit('status tells why the last supervisor ended, until one is stopped as asked', async (b) => {
-  for (const [its, code] of [
-    ['3', 3],
-    ['0', 69],
-  ] as const) {
-    await b.run(loop(1, its));
-    const { state, healthy, problems } = await b.status();
-    assert.deepEqual({ state, healthy }, { state: 'stopped', healthy: false });
-    const words = `^the last supervisor ended \\d.* ago: crash loop: 2 exits within 60 s, the last with code ${its} `;
-    const ended = problems.find((it) => it.code === 'ended');
-    assert.match(ended?.message ?? '', new RegExp(`${words}\\(exit ${code}\\)$`));
-  }
-  const run = await b.polling();
-  await b.exits(0, 'stop');
-  await run.ends(0);
-  assert.ok((await b.status()).problems.every((it) => it.code !== 'ended'));
-});
-
 it('backoff: the first exit is answered at once, then waits double up to the maximum; status counts and is degraded', async (b) => {
   await b.exits(1, [
     'start',

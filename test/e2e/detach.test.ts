@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { StatusDocument } from '../../src/supervisor/status.ts';
-import { allGone, bed, node, PYTHON } from '../support/bed.ts';
+import { allGone, bed, fixture, node, PYTHON } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { detach, leftovers, logFile, logText, nowhere } from '../support/detach-bed.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
@@ -49,7 +49,7 @@ process.stderr.write('no end'); await import(${JSON.stringify(node('polite.mjs')
 it('the terminal that started it is closed: it goes on; SIGHUP is a restart; kill -9 takes the worker along', async (b) => {
   const hangup = join(b.dir, 'hangup');
   const start = [process.execPath, PROGRAM, 'start', '-d', '--', ...node('polite.mjs')].join(' ');
-  const pty = [join(import.meta.dirname, '../fixtures/in-pty.py'), '--hangup-file', hangup, 'sh', '-c'];
+  const pty = [fixture('in-pty.py'), '--hangup-file', hangup, 'sh', '-c'];
   const terminal = b.spawn(PYTHON, [...pty, `${start}; echo code $?; exec sleep 1000`], {
     env: { ...b.env, TERM: 'xterm' },
   });

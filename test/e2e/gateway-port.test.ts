@@ -50,21 +50,32 @@ it('--gateway-port, its twin or its TOML key: the same for every worker of the r
   assert.deepEqual(listenersAt(port), [], 'closed with the supervisor');
 });
 
-it('a port that is taken, or is none: named, with what to do; no worker, nothing touched', async (b) => {
+it('a port that is taken, or is none, for the gateway or --http: 78, named with who has it; no worker, nothing touched', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/a');
-  const port = await listen(
-    b.t,
-    createServer(() => {}),
-  );
-  const { stderr } = await b.exits([69, 75, 78], ['start', '--gateway-port', String(port), ...POLITE]);
-  assert.match(stderr, new RegExp(`\\b${port}\\b[^]*(in use|taken|busy)`));
-  assert.match(stderr, /--gateway-port|ss -|lsof|fuser/, 'the next command');
-  assert.doesNotMatch(stderr, /EADDRINUSE.*\n\s+at /, 'no stack trace');
-  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a', 'the webhook stays');
-  for (const bad of ['abc', '65536', '-1', '']) {
-    const flag = await b.exits([64, 78], ['start', `--gateway-port=${bad}`, ...POLITE]);
-    assert.match(flag.stderr, /--gateway-port/, bad);
+  const server = createServer(() => {});
+  const port = await listen(b.t, server);
+  for (const [option, POLLING_ENABLED, who] of [
+    ['--gateway-port', '1', 'another program has it'],
+    ['--http', '1', `taken by pid ${process.pid}\\b`],
+    ['--http', '0', `taken by pid ${process.pid}\\b`],
+  ] as const) {
+    const env = { ...b.env, POLLING_ENABLED };
+    const { stderr } = await b.exits(78, ['start', option, String(port), ...POLITE], { env });
+    assert.match(stderr, new RegExp(`port ${port} .*${who}[\\s\\S]*→ singlepoll start ${option}`));
+    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
   }
+  for (const bad of ['abc', '65536', '-1', ''])
+    assert.match(
+      (await b.exits([64, 78], ['start', `--gateway-port=${bad}`, ...POLITE])).stderr,
+      /--gateway-port/,
+    );
+  for (const [bad, words] of [
+    ['203.0.113.7:8080', /203\.0\.113\.7:8080.*no such address/],
+    ['65536', /--http/],
+    ['bot.example.com:80', /--http/],
+  ] as const)
+    assert.match((await b.exits(78, ['start', '--http', bad, ...POLITE])).stderr, words);
+  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a', 'the webhook stays');
   assert.equal(starts(b.journal()).length, 0);
   await b.exits(3, 'status');
 });

@@ -64,9 +64,17 @@ it('a supervisor that is stopped (SIGSTOP): it does not answer, its worker is no
   const seen = await b.run('status');
   assert.match(seen.stdout, /: not answering\n[\s\S]*^worker +pid \d+[\s\S]*^strays +none/m);
   assert.doesNotMatch(seen.stdout, /without a supervisor/);
-  const reset = /→ singlepoll reset {4}# ends it/;
-  for (const words of ['who', 'stop', 'restart', ['start', ...POLITE], ['start', '--takeover', ...POLITE]])
-    assert.match((await b.run(words)).text, reset, String(words));
+  for (const [words, codes] of [
+    ['who', [0, 1]],
+    ['stop', [69, 75]],
+    ['restart', [69, 70, 75]],
+    [['start', ...POLITE], [75]],
+    [['start', '--takeover', ...POLITE], [75]],
+  ] as const) {
+    const { text } = await b.exits(codes, words);
+    assert.match(text, new RegExp(`\\b${hung.pid}\\b[^]*→ singlepoll reset {4}# ends it`), String(words));
+  }
+  assert.equal(b.journal().filter(({ ev }) => ev === 'start').length, 1, 'no second worker');
   await follow(b, seen.stdout);
   assert.equal((await b.status()).healthy, true);
   await stop(b);
@@ -132,6 +140,11 @@ it('a start that fails: detached its log tells why, also later; in the foregroun
   );
   await detach(b, POLITE);
   await stop(b);
+  const { problems } = await b.status();
+  assert.ok(
+    problems.every(({ code }) => code !== 'ended'),
+    'one that is stopped as asked has no reason of its own',
+  );
 });
 
 it('reset knows the command of a start with a secret in an option', async (b) => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { POLITE } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
@@ -11,7 +11,6 @@ import { checkWithPromtool, code, get, httpPort, sampleOf } from '../support/htt
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit } from '../support/kinds.ts';
 import { leaseBed } from '../support/lease-bed.ts';
-import { listen } from '../support/place.ts';
 import { allPids, commandOf } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
 import { freePort } from '../support/strays.ts';
@@ -125,31 +124,6 @@ test('a lease that another machine holds: standing by, then taken over, in the m
   checkWithPromtool(body);
   assert.equal(sampleOf(body, 'singlepoll_state{state="disabled"}'), 1);
   assert.equal(sampleOf(body, 'singlepoll_polls_total'), null, 'nobody polls: nothing is counted');
-});
-
-it('a port that is taken, or is none: 78, named with who has it; no worker, nothing touched', async (b) => {
-  await b.sandbox.setWebhook('https://hooks.example.com/a');
-  const port = await listen(
-    b.t,
-    createServer(() => {}),
-  );
-  for (const POLLING_ENABLED of ['1', '0']) {
-    const env = { ...b.env, POLLING_ENABLED };
-    const { stderr } = await b.exits(78, ['start', '--http', String(port), ...POLITE], { env });
-    assert.match(
-      stderr,
-      new RegExp(`port ${port} .*taken by pid ${process.pid}\\b[\\s\\S]*→ singlepoll start --http`),
-    );
-    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
-  }
-  for (const [bad, words] of [
-    ['203.0.113.7:8080', /203\.0\.113\.7:8080.*no such address/],
-    ['65536', /--http/],
-    ['bot.example.com:80', /--http/],
-  ] as const)
-    assert.match((await b.exits(78, ['start', '--http', bad, ...POLITE])).stderr, words);
-  assert.equal(starts(b.journal()).length, 0);
-  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a');
 });
 
 it('two starts with the same port: the second is told of the supervisor, a take-over gets both', async (b) => {

@@ -3,35 +3,29 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { connect } from 'node:net';
 import { basename, join } from 'node:path';
-import { after, before, describe, type TestContext } from 'node:test';
+import { after, describe, type TestContext } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { createFront } from '../../src/gateway/front.ts';
 import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
 import { openIntercept } from '../../src/intercept/intercept.ts';
 import type { Report } from '../../src/output/report.ts';
 import { test, xtest } from '../support/kinds.ts';
+import { listen, newFolder } from '../support/place.ts';
+import { readProc } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
 
 const HOOKS = join(import.meta.dirname, '../../src/intercept/hooks');
 const URL_ = 'https://api.telegram.org/bot1:x/getMe';
 
-interface Outcome {
-  readonly code: number | null;
-  readonly text: string;
-}
-
-let port = 0;
-let folder = '';
-let setting = '';
+// With a blank in its name.
+const folder = join(newFolder(), 'singlepoll hooks');
+mkdirSync(folder);
 let served: string[] = [];
 const distrusting: string[] = [];
-const tunnelled: string[] = [];
 const certificates = makeCertificates(Date.now());
 
 function serve(request: IncomingMessage, response: ServerResponse): void {
@@ -46,40 +40,23 @@ const front = createFront({
   headMs: 500,
   mayPass: () => true,
   programOf: () => Promise.resolve('a program'),
-  tunnel(host, to) {
-    tunnelled.push(`${host}:${to}`);
-    return Promise.resolve(connect(port, '127.0.0.1'));
-  },
+  tunnel: () => Promise.resolve(connect(port, '127.0.0.1')),
   onDistrust: (program, way) => distrusting.push(`${way}: ${program}`),
 }).open(http);
 
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'singlepoll hooks '));
-  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve));
-  port = (front.address() as AddressInfo).port;
-  setting = settingOf(process.pid);
-});
-
-after(async () => {
-  front.close();
-  http.closeAllConnections();
-  await rm(folder, { recursive: true });
-});
+const port = await listen({ after }, front);
+const setting = settingOf(process.pid);
 
 function settingOf(pid: number): string {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  return [port, pid, startTime, certificates.authority.toString('base64')].join(':');
+  return [port, pid, readProc(pid)?.startTicks, certificates.authority.toString('base64')].join(':');
 }
 
-function run(program: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+function run(program: string, args: readonly string[], env: Record<string, string> = {}) {
   served = [];
-  return new Promise((resolve) => {
-    execFile(
-      program,
-      args,
-      { env: { PATH: process.env.PATH, HOME: folder, ...env }, cwd: folder, timeout: 20_000 },
-      (error, stdout, stderr) => resolve({ code: error ? 1 : 0, text: stdout + stderr }),
+  const options = { env: { PATH: process.env.PATH, HOME: folder, ...env }, cwd: folder, timeout: 20_000 };
+  return new Promise<{ code: number; text: string }>((resolve) => {
+    execFile(program, args, options, (error, stdout, stderr) =>
+      resolve({ code: error ? 1 : 0, text: stdout + stderr }),
     );
   });
 }
@@ -109,7 +86,7 @@ describe('node', () => {
 
   test('an ES module that imports connect by name', async () => {
     const file = join(folder, 'esm.mjs');
-    await writeFile(
+    writeFileSync(
       file,
       `import { connect } from 'node:tls';
        const s = connect({ host: 'api.telegram.org', port: 443 }, () => s.end('GET /x HTTP/1.0\\r\\n\\r\\n'));
@@ -178,9 +155,8 @@ asyncio.run(main())`,
       ['broken', 'sitecustomize.py', "print('USER'); raise RuntimeError('broken')"],
     ] as const) {
       const own = join(folder, `own-${kind}`);
-      await mkdir(join(own, 'sitecustomize'), { recursive: true });
-      if (kind !== 'package') await rm(join(own, 'sitecustomize'), { recursive: true });
-      await writeFile(join(own, path), code);
+      mkdirSync(join(own, path, '..'), { recursive: true });
+      writeFileSync(join(own, path), code);
       const env = { ...pythonEnv(), PYTHONPATH: `${join(HOOKS, 'python')}:${own}` };
       const { text } = await run('python3', ['-c', programs.urllib ?? ''], env);
       assert.equal(text.match(/USER/g)?.length, 1, text);
@@ -212,10 +188,7 @@ const TELLERS: readonly (readonly [string, readonly string[]])[] = [
 
 /** The environment that a worker with this command and this environment of its user's gets. */
 async function workerEnv(t: TestContext, command: readonly string[], env: Record<string, string> = {}) {
-  await writeFile(
-    join(folder, 'tell.php'),
-    "<?php echo getenv('https_proxy') ? 'led' : 'as it is', PHP_EOL;",
-  );
+  writeFileSync(join(folder, 'tell.php'), "<?php echo getenv('https_proxy') ? 'led' : 'as it is', PHP_EOL;");
   const report = { line: (...words: unknown[]) => assert.fail(words.join()) } as unknown as Report;
   const intercept = openIntercept({ mode: 'auto', command, env, cwd: folder, report });
   t.after(() => intercept.close());
@@ -243,11 +216,11 @@ for (const [program, words] of TELLERS) {
 }
 
 test("what the user's own variables load is loaded, too, beside the hook", async (t) => {
-  await writeFile(join(folder, 'own.cjs'), "console.log('USER')");
-  await writeFile(join(folder, 'own.rb'), "puts 'USER'");
-  await writeFile(join(folder, 'own.php'), "<?php echo 'USER', PHP_EOL;");
-  await mkdir(join(folder, 'ini'));
-  await writeFile(join(folder, 'ini', 'own.ini'), `auto_prepend_file="${join(folder, 'own.php')}"`);
+  writeFileSync(join(folder, 'own.cjs'), "console.log('USER')");
+  writeFileSync(join(folder, 'own.rb'), "puts 'USER'");
+  writeFileSync(join(folder, 'own.php'), "<?php echo 'USER', PHP_EOL;");
+  mkdirSync(join(folder, 'ini'));
+  writeFileSync(join(folder, 'ini', 'own.ini'), `auto_prepend_file="${join(folder, 'own.php')}"`);
   const own: Record<string, string>[] = [
     { NODE_OPTIONS: `--max-old-space-size=99 --require="${join(folder, 'own.cjs')}"` },
     {},

@@ -6,7 +6,6 @@ import { createServer } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
 import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
 import { makeCertificate } from '../support/certificate.ts';
@@ -16,20 +15,11 @@ import { it, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { alive, environOf } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
+import { answers, unmodified } from '../support/unmodified.ts';
 import { until } from '../support/wait.ts';
 
-const fixture = (name: string): string =>
-  fileURLToPath(new URL(`../fixtures/unmodified/${name}`, import.meta.url));
-const FETCH = [process.execPath, fixture('bot.mjs'), 'fetch'];
-const URLLIB = [PYTHON, fixture('bot.py'), 'urllib'];
-
-async function answersPing(b: Bed, seen: () => string, text = '/ping', answer = 'pong'): Promise<void> {
-  const texts = () => b.sandbox.sentTexts().filter((it) => it !== '');
-  const before = texts().length;
-  b.sandbox.text(text);
-  await until('the answer', () => texts().length > before, { seen });
-  assert.equal(texts().at(-1), answer);
-}
+const FETCH = [process.execPath, unmodified('bot.mjs'), 'fetch'];
+const URLLIB = [PYTHON, unmodified('bot.py'), 'urllib'];
 
 /** What stands at https://api.telegram.org, for programs that go through the proxy of the machine. */
 async function realApi(t: TestContext, b: Bed) {
@@ -54,14 +44,14 @@ for (const [name, command] of [
   it(`${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (b) => {
     b.file('photo.jpg', Buffer.alloc(300_000, 7));
     const run = await b.polling(['--', ...command]);
-    await answersPing(b, run.seen, '/photo', 'got 300000');
+    await answers(b, run, '/photo', 'got 300000');
     const shown = await b.run(['status']);
     assert.match(shown.stdout, /^polling +via gateway \(redirected\)$/m);
     assert.equal(shown.code, 0, shown.stdout);
     assert.equal((await b.status()).polling?.by, 'hook');
     await b.sandbox.call('getUpdates');
     b.sandbox.raw.fault({ kind: 'status', method: 'getUpdates', status: 502, count: 2 });
-    await answersPing(b, run.seen);
+    await answers(b, run);
     assert.equal((await b.status()).worker?.spawns, 1, run.seen());
     await run.stop();
     const said = run.stderr().match(/polls through it, as it is \(redirected/g);
@@ -76,7 +66,7 @@ it('calls with another token, or no path of a bot, reach the real host as they a
     (it) => `https://api.telegram.org${it}`,
   );
   // By a child, as an alert bot beside ours is.
-  const child = ['sh', '-c', '"$@" & wait', 'sh', process.execPath, fixture('calls.mjs'), ...urls];
+  const child = ['sh', '-c', '"$@" & wait', 'sh', process.execPath, unmodified('calls.mjs'), ...urls];
   const run = b.cli(['start', '--', ...child]);
   await until('three answers', () => run.stdout().split('\n').length > 3, run);
   const [foreign, root, own] = run.stdout().split('\n');
@@ -98,13 +88,13 @@ it('in the sandbox the bot works as it is; another one has nowhere to go, and is
   await bot.waitFor(/polls through it, as it is \(redirected/);
   bot.signal('SIGTERM');
   await bot.exit();
-  const run = b.cli(['start', '--sandbox', '--', process.execPath, fixture('calls.mjs'), url], { env });
+  const run = b.cli(['start', '--sandbox', '--', process.execPath, unmodified('calls.mjs'), url], { env });
   await run.waitFor(/401 .*with --sandbox no other bot can be reached/);
 });
 
 it('sealed: the bot as it is works with its sealed token; the real one earns a 401 and is named', async (b) => {
   const run = await b.polling(['--sealed', '--', ...FETCH]);
-  await answersPing(b, run.seen);
+  await answers(b, run);
   run.signal('SIGTERM');
   await run.exit();
   const url = `https://api.telegram.org/bot${b.token}/getMe`;
@@ -117,7 +107,10 @@ it('sealed: the bot as it is works with its sealed token; the real one earns a 4
     `exec "$@"`,
     'sh',
     process.execPath,
-    b.file('real.mjs', `process.argv[2] = ${JSON.stringify(url)}; await import('${fixture('calls.mjs')}');`),
+    b.file(
+      'real.mjs',
+      `process.argv[2] = ${JSON.stringify(url)}; await import('${unmodified('calls.mjs')}');`,
+    ),
   ]);
   await real.waitFor(/^401 /m);
   await real.waitFor(/the worker uses the real token, not the sealed one/);
@@ -163,7 +156,7 @@ xit('the hooks of a supervisor around ours are taken out, and what outlives it r
   const innerPid = (await inner.status()).worker?.pid ?? 0;
   const now = (environOf(innerPid) ?? []).join('\n');
   assert.equal(now.match(/--require=/g)?.length, 1, now);
-  await answersPing(inner, innerRun.seen);
+  await answers(inner, innerRun);
   process.kill(run.pid, 'SIGKILL');
   await until('the supervisor to be gone', () => !alive(run.pid));
   for (const [program, code, args] of [
@@ -216,8 +209,8 @@ xit('a program that sends whole URLs to its proxy reaches the Bot API through th
 
 it("the user's proxy goes on: chained with its password for other hosts", async (b) => {
   const { proxy } = await realApi(b.t, b);
-  const run = await b.polling(['--', 'sh', fixture('bot.sh')]);
-  await answersPing(b, run.seen);
+  const run = await b.polling(['--', 'sh', unmodified('bot.sh')]);
+  await answers(b, run);
   assert.equal((await b.status()).polling?.by, 'connect');
   const curl = b.file('curl.sh', 'curl -sS https://elsewhere.test/ 2>&1; sleep 60');
   const other = b.cli(['start', '--takeover', '--', 'sh', curl]);
@@ -280,7 +273,7 @@ it('a hook that has gone while singlepoll runs, in a folder with a blank: left o
 });
 
 xit('Node with its permission model, Python without its site: the bot starts all the same', async (b) => {
-  const script = b.file('bot.mjs', readFileSync(fixture('bot.mjs')));
+  const script = b.file('bot.mjs', readFileSync(unmodified('bot.mjs')));
   const flag = process.versions.node.startsWith('20.') ? '--experimental-permission' : '--permission';
   const run = await b.polling([
     '--',
@@ -290,7 +283,7 @@ xit('Node with its permission model, Python without its site: the bot starts all
     script,
     'fetch',
   ]);
-  await answersPing(b, run.seen);
+  await answers(b, run);
   assert.equal((await b.status()).polling?.by, 'hook');
   run.signal('SIGTERM');
   await run.exit();
@@ -373,9 +366,9 @@ for turn in range(1000):
 xit('a package that only root may read: who changes its user by itself is led, and can still start node', async (b) => {
   const program = copyProgram(join(b.dir, 'closed/package'));
   chmodSync(join(b.dir, 'closed'), 0o700);
-  const code = `import os; os.setgid(65534); os.setuid(65534); os.execvp(${JSON.stringify(process.execPath)}, ["node", ${JSON.stringify(b.file('bot.mjs', readFileSync(fixture('bot.mjs'))))}, "fetch"])`;
+  const code = `import os; os.setgid(65534); os.setuid(65534); os.execvp(${JSON.stringify(process.execPath)}, ["node", ${JSON.stringify(b.file('bot.mjs', readFileSync(unmodified('bot.mjs'))))}, "fetch"])`;
   const run = b.spawn(process.execPath, [program, 'start', '--', PYTHON, '-c', code], { env: b.env });
-  await answersPing(b, run.seen);
+  await answers(b, run);
   assert.equal((await b.status()).polling?.by, 'hook');
   const { NODE_OPTIONS, RUBYOPT, PYTHONPATH } = await workerEnv(b);
   for (const it of [NODE_OPTIONS, RUBYOPT, PYTHONPATH]) assert.match(it ?? '', /\/run\/singlepoll-hooks-/);

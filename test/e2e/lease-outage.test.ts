@@ -1,7 +1,7 @@
 // An engine that stands still, dies, or was never there: polling goes on as long as it is safe, then nobody polls, and all comes back.
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
-import { node, PYTHON, worker } from '../support/bed.ts';
+import { node } from '../support/bed.ts';
 import { type EngineName, openEngine } from '../support/engines.ts';
 import { assertNeverTwo } from '../support/judge.ts';
 import {
@@ -19,6 +19,7 @@ import {
   workersOf,
 } from '../support/lease-bed.ts';
 import { alive } from '../support/proc.ts';
+import { pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 /** An engine of the test's own: it is going to suffer. */
@@ -93,10 +94,7 @@ describe('lease, an engine in trouble', () => {
     const engine = await openEngine('redis', { idle: true });
     t.after(() => engine.close());
     const b = await leaseBed(t, engine);
-    const stray = b.spawn(PYTHON, [worker('poller.py')], {
-      env: { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root },
-    });
-    await until('the stray to poll', () => b.sandbox.polls().length > 0);
+    const stray = await pollingStray(b, 'poller.py');
     const run = b.cli(['start', ...b.fast, '--', ...node('polite.mjs')]);
     await run.waitFor(/out of reach/i);
     const status = await stateIs(b, 'standby', run);

@@ -1,18 +1,15 @@
-// Who may hold a bot's lock, and what each means for a start, stop and reset: one that is stopped, one in another container,
-// of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
+// Who may hold a bot's lock, and what each means for a start, stop and reset: one in another container, of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
 // emergency: it survives a supervisor that hangs and one that died, takes strays, verifies, starts again.
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
-import { assertStatusShape } from '../support/status.ts';
 import { polledBy, pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -39,30 +36,6 @@ function folder(b: Bed, name: string, uid = 0): string {
   chownSync(path, uid, uid);
   return path;
 }
-
-it('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who say so; a waiter takes over once it is killed', async (b) => {
-  const holder = await b.polling('--stop-timeout 2s');
-  holder.signal('SIGSTOP');
-  const plain = await b.exits(75, START);
-  assert.match(plain.stderr, new RegExp(`\\b${holder.pid}\\b.*does not answer`));
-  assert.deepEqual(hintsOf(plain.stderr), ['singlepoll reset']);
-  const [takeover, json, screen] = await Promise.all([
-    b.exits(75, ['start', '--takeover', ...POLITE]),
-    b.exits(1, 'status --json'),
-    b.exits(1, 'status'),
-    b.exits([0, 1], 'who'),
-    b.exits([69, 70, 75], 'restart'),
-  ]);
-  for (const text of [takeover.stderr, screen.stdout]) assert.match(text, /reset/);
-  const status = JSON.parse(json.stdout) as StatusDocument;
-  assertStatusShape(status);
-  assert.equal(status.problems[0]?.code, 'supervisor-hung');
-  assert.equal(starts(b.journal()).length, 1, 'no second worker');
-  const waiter = b.start('--wait');
-  await waiter.waitFor(String(holder.pid));
-  holder.signal('SIGKILL');
-  await until('its worker', () => polledBy(b, 'polite.mjs').length === 2, waiter);
-});
 
 xit('one in another container is named so, and never signalled', async (b) => {
   const env = { ...b.env, SINGLEPOLL_DIR: folder(b, 'inside') };

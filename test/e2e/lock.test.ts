@@ -49,8 +49,12 @@ it('the same for other HOMEs, folders, state folders and an empty environment; a
 
 it('--wait stands by, and goes on as soon as the lock is free; of three that wait exactly one takes it; SIGTERM ends a waiter', async (b) => {
   const holder = await b.polling();
-  const waiters = [1, 2, 3].map(() => b.start('--wait'));
+  const waiters = [1, 2].map(() => b.start('--wait'));
   for (const waiter of waiters) await waiter.waitFor(String(holder.pid));
+  // One that does not answer is waited for, too.
+  holder.signal('SIGSTOP');
+  waiters.push(b.start('--wait'));
+  await waiters[2]!.waitFor(String(holder.pid));
   assert.equal(starts(b.journal()).length, 1);
   holder.signal('SIGKILL');
   await until('one of them to start its worker', () => starts(b.journal()).length === 2);

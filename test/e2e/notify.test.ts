@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, PYTHON } from '../support/bed.ts';
+import { type Bed, fixture, PYTHON } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { it } from '../support/kinds.ts';
 import { environOf } from '../support/proc.ts';
@@ -10,7 +10,7 @@ import { staysTrue, until } from '../support/wait.ts';
 
 /** Gives what the manager was told so far, without barriers, and its lines of one name. */
 async function manager(b: Bed, socket: string) {
-  const heard = b.spawn(PYTHON, [join(import.meta.dirname, '../fixtures/notify-socket.py'), socket]);
+  const heard = b.spawn(PYTHON, [fixture('notify-socket.py'), socket]);
   await heard.waitFor(/"bound"/);
   const texts = () =>
     heard

@@ -16,11 +16,12 @@ import {
 import { join } from 'node:path';
 import { type Bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { COMMAND, PROGRAM } from '../support/cli.ts';
-import { controlSockets, flood } from '../support/garbage.ts';
+import { flood } from '../support/garbage.ts';
 import { assertNoControls, assertNoToken, starts } from '../support/judge.ts';
 import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
+import { lockNames, NOBODY, paddedName } from '../support/squatter.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -47,7 +48,7 @@ it('state folder: a link, world-writable, a file, of another user: refused; read
   if (process.getuid?.() !== 0) await refusesFolder(b, '/root');
   else {
     mkdirSync(path('other'), { mode: 0o700 });
-    chownSync(path('other'), 65534, 65534);
+    chownSync(path('other'), NOBODY, NOBODY);
     await refusesFolder(b, path('other'));
     for (const [name, options] of [
       ['ro', 'size=64k,mode=700,ro'],
@@ -105,15 +106,16 @@ xit('state folder: FIFOs, endless devices and links where it remembers: nothing 
 
 it('control socket: garbage, half-open connections, megabytes and another user of the machine do no harm', async (b) => {
   const run = await b.polling();
-  const sockets = controlSockets(run.pid);
-  assert.ok(sockets.length > 0, 'the supervisor listens somewhere');
+  const names = lockNames(b).map((name) => paddedName(name));
+  const sockets = [join(b.stateDir, String(b.botId), 'control.sock'), ...names];
   for (const path of sockets) await flood(path);
   const ask = `import socket,sys
 s=socket.socket(socket.AF_UNIX); s.settimeout(2)
-p=sys.argv[1]; s.connect("\\0"+p[1:] if p[0]=="@" else p)
+s.connect(bytes.fromhex(sys.argv[1]))
 s.sendall(b'stop\\n{"command":"stop"}\\n{"cmd":"stop"}\\n{"op":"stop"}\\n{"method":"stop"}\\n'); print(len(s.recv(10)))`;
   if (process.getuid?.() === 0)
-    for (const path of sockets) spawnSync(PYTHON, ['-c', ask, path], { uid: 65534, gid: 65534 });
+    for (const path of sockets)
+      spawnSync(PYTHON, ['-c', ask, Buffer.from(path).toString('hex')], { uid: NOBODY, gid: NOBODY });
   await b.serves(run);
   const status = JSON.parse((await b.exits(0, 'status --json')).stdout);
   assert.deepEqual([status.supervisor.pid, status.worker.spawns], [run.pid, 1]);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Bed, node, PYTHON, randomToken } from '../support/bed.ts';
+import { type Bed, fixture, node, PYTHON, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { it, xit } from '../support/kinds.ts';
@@ -135,7 +135,7 @@ for (const how of ['has gone (EPIPE)', 'is a full disk (/dev/full)'] as const)
     assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
   });
 
-const IN_PTY = join(import.meta.dirname, '../fixtures/in-pty.py');
+const IN_PTY = fixture('in-pty.py');
 const START = [process.execPath, '--', PROGRAM, 'start', '--'];
 
 /** A terminal with a command in it, and the way to hang it up. */

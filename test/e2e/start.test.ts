@@ -61,8 +61,7 @@ it('start: bot, lock, webhook, worker in this order, updates kept, no token said
 });
 
 it('start: a stray that holds the poll is asked for and stopped after the lock and before the worker; heartbeats', async (b) => {
-  const stray = legacyPoller(b, 'stray_bot.py');
-  await until('the stray to poll', () => b.sandbox.polls().length > 0);
+  const stray = await pollingStray(b, 'stray_bot.py');
   const run = b.start('--heartbeat 300ms');
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
   assert.equal(alive(stray.pid), false, 'the stray is gone');

@@ -3,12 +3,13 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { allGone, type Bed, botFixture, node, POLITE, PYTHON, worker } from '../support/bed.ts';
+import { allGone, type Bed, botFixture, fixture, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, xit } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import {
+  botEnv,
   type Hidden,
   type HiddenOptions,
   harmed,
@@ -29,7 +30,6 @@ import {
 import { staysTrue, until } from '../support/wait.ts';
 
 const ELSEWHERE = /elsewhere|another machine|not found on this machine/;
-const botEnv = (b: Bed) => ({ TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root });
 
 /** None of `strays` lives, and the same worker gets what comes and is the only one that polls. Gives what was said. */
 async function onlyTheWorkerPolls(b: Bed, run: Running, strays: () => number[]): Promise<string> {
@@ -272,15 +272,17 @@ xit('one that starts itself anew at SIGTERM: gone for good, or 75; never two pol
   assert.equal(polledBy(b, 'polite.mjs').filter(alive).length, 0);
 });
 
-xit('brought back by something that is not its parent: 75, no worker left, said so', async (b) => {
+xit('brought back by something that is not its parent: 75, no worker left, said so, to the admin chat too', async (b) => {
+  b.env.ASSISTANT_ADMIN_TELEGRAM_ID = '42';
   const secret = b.file('secret', b.token, 0o600);
-  const respawner = join(import.meta.dirname, '../fixtures/respawner.py');
-  const manager = b.spawn(PYTHON, [respawner, secret, b.sandbox.root, worker('poller.py')]);
+  const manager = b.spawn(PYTHON, [fixture('respawner.py'), secret, b.sandbox.root, worker('poller.py')]);
   await until('it to poll', () => polledBy(b, 'poller.py').length > 0, manager);
   const run = b.start('--stop-timeout 2s');
-  await run.ends(75, 90_000);
+  await run.ends(75);
   assert.equal(polledBy(b, 'polite.mjs').filter(alive).length, 0, 'no worker is left');
   assert.match(run.stderr(), /again|back|respawn/i);
+  const told = b.sandbox.sentTexts().at(-1) ?? '';
+  assert.match(told, /^stray that stays: [\s\S]*\(exit 75\)[\s\S]*next: singlepoll who/);
   assert.ok(alive(manager.pid), 'what holds no token is not touched');
 });
 

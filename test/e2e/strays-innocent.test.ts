@@ -2,20 +2,21 @@
 // at the moment at which we ask: all of them at once beside a poller that must go, then one by one where one alone tells more.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { allGone, type Bed, bed, POLITE, PYTHON, worker } from '../support/bed.ts';
+import { allGone, type Bed, bed, fixture, POLITE, PYTHON } from '../support/bed.ts';
 import { PROGRAM, type Running } from '../support/cli.ts';
 import { it, test, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { alive, findByEnv, isConnected } from '../support/proc.ts';
-import { copyProgram } from '../support/program-copy.ts';
+import { startAsNobody } from '../support/program-copy.ts';
 import { startRemoteRival } from '../support/rival.ts';
+import { NOBODY } from '../support/squatter.ts';
 import {
   askedBy,
-  fixture,
+  botEnv,
   freePort,
   harmed,
   hold,
@@ -38,8 +39,6 @@ import { openTmux } from '../support/tmux.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const PATTERNS = ['--stray', 'production_polling_bot\\.py', '--stray', 'gunicorn'];
-const NOBODY = 65534;
-const botEnv = (b: Bed) => ({ TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root });
 
 /** Starts it; gives the pids that must live. It may wait until it does what it is there for. */
 type Start = (b: Bed, t: TestContext) => Promise<number[]>;
@@ -405,26 +404,14 @@ it('an ordinary user: what cannot be inspected is counted and said; one that may
     assert.match((await b.polling()).stderr(), /\d+ process.*(inspect|read|see)/i);
     return;
   }
-  const copy = join(b.dir, 'program');
-  const program = copyProgram(copy);
-  for (const name of ['polite.mjs', 'poll.mjs']) copyFileSync(worker(name), join(copy, name));
-  const state = join(b.dir, 'state-of-nobody');
-  mkdirSync(state, { mode: 0o700 });
-  spawnSync('chown', [`${NOBODY}`, state, b.project]);
   const name = `bot_${b.cookie}.py`;
   const ours = b.spawn(PYTHON, [b.file(name, 'import time\ntime.sleep(10000)\n')]);
-  const env = { ...b.env, SINGLEPOLL_DIR: state, HOME: '/nonexistent' };
-  const start = (...args: string[]) =>
-    b.spawn(process.execPath, [program, 'start', ...args, '--', process.execPath, join(copy, 'polite.mjs')], {
-      env,
-      uid: NOBODY,
-    });
-  const refused = start('--stray', name, '--stray-scope', 'any');
+  const refused = startAsNobody(b, ['--stray', name, '--stray-scope', 'any']);
   await refused.ends(77);
   assert.match(refused.stderr(), new RegExp(`\\b${ours.pid}\\b`));
   assert.ok(alive(ours.pid));
   assert.equal(b.journal().length, 0, 'no worker was started');
-  const run = start();
+  const run = startAsNobody(b);
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
   assert.match(run.stderr(), /\d+ process/i, 'those that could not be inspected are counted');
 });

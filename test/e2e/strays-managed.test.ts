@@ -16,6 +16,7 @@ import {
   polledBy,
   proofFixture,
   startWorker,
+  supervisord,
   withToken,
   workerWorks,
 } from '../support/strays.ts';
@@ -23,26 +24,12 @@ import { staysTrue, until } from '../support/wait.ts';
 
 /** A supervisord of the test's own that runs one command as the program `name`; waits until that has asked `method`. */
 async function supervised(b: Bed, name: string, command: readonly string[], method: string, env = {}) {
-  const config = b.file(
-    `${name}.conf`,
-    `[unix_http_server]
-file=%(here)s/${name}.sock
-[supervisord]
-logfile=%(here)s/${name}.log
-pidfile=%(here)s/${name}.pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[supervisorctl]
-serverurl=unix://%(here)s/${name}.sock
-[program:${name}]
-command=${command.join(' ')}
-startsecs=0
-`,
-  );
-  const run = b.spawn('supervisord', ['-n', '-c', config], { env: { ...env, SP_NAME: name } });
+  const run = b.spawn('supervisord', ['-n', '-c', supervisord(b, name, command)], {
+    env: { ...env, SP_NAME: name },
+  });
   const pids = () => askedBy(b, name, method);
   await until(`${name} to ask ${method}`, () => pids().length > 0, run);
-  return { run, pids, stop: new RegExp(`supervisorctl -c \\S*${name}\\.conf stop ${name}`) };
+  return { run, pids, stop: new RegExp(`supervisorctl -c \\S*${name}\\.conf stop bots:${name}`) };
 }
 
 /** A poller with a hidden token. */

@@ -5,7 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { bed } from '../support/bed.ts';
+import { bed, fixture } from '../support/bed.ts';
 import { API, build, CONTAINER_ENV, openWorld, type World } from '../support/containers.ts';
 import { pack } from '../support/packed.ts';
 import { nodeBuild } from '../support/programs.ts';
@@ -173,7 +173,7 @@ test('without a shell, and with busybox alone: polls, a crash, doctor, and its e
   cpSync(join(tree, 'usr/bin/busybox'), join(root, 'bin/busybox'));
   spawnSync('tar', ['-xzf', TARBALL, '-C', join(root, 'app'), '--strip-components=1']);
   writeFileSync(join(root, 'app/bot.mjs'), NODE_BOT);
-  const file = join(import.meta.dirname, '../fixtures/containers/bare');
+  const file = fixture('containers/bare');
   const world = await openWorld(t);
   const { podman, tries, says, bot } = world;
   for (const name of ['distroless', 'busybox']) {

@@ -122,21 +122,6 @@ for (const version of VERSIONS) {
   });
 }
 
-xit('npx from the tarball: start, status, stop, and nothing is left', async (b) => {
-  const env = { ...b.env, PATH: `${nodeBuild('24')}:${b.env.PATH}` };
-  const npx = (...words: string[]) =>
-    b.spawn('npx', ['--yes', '--offline', '--package', TARBALL, '--', 'singlepoll', ...words], {
-      env,
-      detached: true,
-    });
-  const run = npx('start', '--', ...node('polite.mjs'));
-  await run.waitFor(/\[poll\] worker \d+ polls/);
-  await npx('status').ends(0);
-  await npx('stop').ends(0);
-  await run.ends(0);
-  await until('nothing to be left', () => findByEnv('SP_TEST_COOKIE', b.cookie).length === 0);
-});
-
 for (const [name, command] of [
   ['bun', [join(npmPrograms('bun', '1.4.5'), 'bun')]],
   ['deno', [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A']],

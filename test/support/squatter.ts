@@ -1,12 +1,10 @@
 // Strangers at the names of a bot's lock: real processes, of any user.
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { lockKey } from '../../src/lock/proof.ts';
-import { type Bed, PYTHON } from './bed.ts';
+import { type Bed, fixture, PYTHON } from './bed.ts';
 import type { Running } from './cli.ts';
 
 export const NOBODY = 65_534;
-const PROGRAM = fileURLToPath(new URL('../fixtures/lock-squatter.py', import.meta.url));
 
 /** Of the bot's own token, the lowest first. */
 export function lockNames(b: Bed, token = b.token): readonly string[] {
@@ -26,7 +24,7 @@ export async function squat(
 ): Promise<Running> {
   const hex = names.map((name) => Buffer.from(name).toString('hex'));
   // Given as text: another user may not read the folder of the tests.
-  const source = readFileSync(PROGRAM, 'utf8');
+  const source = readFileSync(fixture('lock-squatter.py'), 'utf8');
   const stranger = b.spawn(PYTHON, ['-c', source, mode, ...hex], { cwd: '/', ...options });
   await stranger.waitFor('ready');
   return stranger;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach } from 'node:test';
 import { listPids, readLink } from '../../src/machine/procfs.ts';
 import { type Eyes, openEyes } from '../../src/strays/finder.ts';
-import { PYTHON, randomToken } from './bed.ts';
+import { fixture, PYTHON, randomToken } from './bed.ts';
 import { until } from './wait.ts';
 
 export type StrayWorld = ReturnType<typeof createStrayWorld>;
@@ -45,8 +45,9 @@ export function createStrayWorld() {
 
 /** Starts `count` processes that do nothing; they go with the one that is returned. */
 export async function startCrowd(world: StrayWorld, count: number): Promise<void> {
-  const program = new URL('../fixtures/many.py', import.meta.url).pathname;
-  const child = world.start(PYTHON, [program, String(count)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = world.start(PYTHON, [fixture('many.py'), String(count)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await new Promise((done) => child.stdout!.once('data', done));
 }
 

@@ -8,17 +8,14 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { StrayEntry } from '../../src/supervisor/status.ts';
-import { type Bed, PYTHON, randomToken, worker } from './bed.ts';
+import { type Bed, fixture, PYTHON, randomToken, worker } from './bed.ts';
 import type { Running } from './cli.ts';
 import { handled } from './judge.ts';
 import { alive, findByEnv, readProc } from './proc.ts';
 import { openBackDoor } from './rival.ts';
 import { until } from './wait.ts';
 
-export const fixture = (name: string): string =>
-  fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
 export const proofFixture = (name = ''): string => fixture(`proof/${name}`);
 
 /** Below the ports that the system gives to whoever asks for any (ip_local_port_range): nobody gets it before it is used, or between two uses. */
@@ -36,6 +33,12 @@ export async function freePort(): Promise<number> {
 export const withToken = (b: Bed): Record<string, string> => ({
   LEGACY_TOKEN: b.token,
   LEGACY_ROOT: b.sandbox.root,
+});
+
+/** The same as a bot would take them. */
+export const botEnv = (b: Bed): Record<string, string> => ({
+  TELEGRAM_BOT_TOKEN: b.token,
+  TELEGRAM_API_ROOT: b.sandbox.root,
 });
 
 /** A second bot of the same stand-in. */
@@ -110,6 +113,27 @@ export async function marked(mark: string, count: number, run?: Running): Promis
   return all();
 }
 
+/** The configuration of a supervisord of the test's own, which runs one command as the program `name`; its path. */
+export const supervisord = (b: Bed, name: string, command: readonly string[]): string =>
+  b.file(
+    `${name}.conf`,
+    `[unix_http_server]
+file=%(here)s/${name}.sock
+[supervisord]
+logfile=%(here)s/${name}.log
+pidfile=%(here)s/${name}.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://%(here)s/${name}.sock
+[program:${name}]
+command=${command.join(' ')}
+startsecs=0
+[group:bots]
+programs=${name}
+`,
+  );
+
 /** Starts `holder.py KIND words…` under a name of its own and waits until it has asked `method`. */
 export async function hold(
   b: Bed,
@@ -126,7 +150,7 @@ export async function hold(
 
 export interface HiddenOptions {
   /** Where its token is. */
-  from?: 'literal' | 'config.json' | 'settings.py' | 'stdin' | 'wiped' | 'locked';
+  from?: 'literal' | 'config.json' | 'stdin' | 'wiped';
   runtime?: 'python' | 'node';
   /** More arguments. */
   args?: readonly string[];
@@ -162,9 +186,7 @@ export function hiddenFolder(b: Bed, name: string, options: HiddenOptions = {}) 
     literal: null,
     wiped: null,
     'config.json': ['config.json', JSON.stringify({ bot: { secret } })],
-    'settings.py': ['settings.py', `SECRET = "${secret}"\n`],
     stdin: ['secret', secret],
-    locked: ['store.bin', Buffer.from(secret).map((byte) => byte ^ 0x5a)],
   } as const;
   const [file, content] = files[from] ?? [];
   if (file !== undefined && content !== undefined) writeFileSync(join(folder, file), content);

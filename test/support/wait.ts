@@ -5,7 +5,7 @@ import { readFileSync, rmSync } from 'node:fs';
 /** A busy machine takes longer; whoever succeeds does not wait for it. */
 const PATIENCE = 4;
 /** How long anything may take that has no time of its own to keep. */
-export const LONG_MS = 30_000;
+export const LONG_MS = 60_000;
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 

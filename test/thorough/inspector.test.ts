@@ -3,11 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ownersOfSockets } from '../../src/machine/sockets.ts';
 import type { Eyes } from '../../src/strays/finder.ts';
-import { PYTHON } from '../support/bed.ts';
+import { fixture, PYTHON } from '../support/bed.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { longestBlock } from '../support/wait.ts';
-
-const DEAD_MOUNT = new URL('../fixtures/dead-mount.py', import.meta.url).pathname;
 
 let world: StrayWorld;
 let eyes: Eyes;
@@ -16,7 +14,7 @@ const look = eachWithEyes((it) => {
 });
 
 async function deadMount(what: 'memory' | 'cwd'): Promise<number> {
-  const child = world.start(PYTHON, [DEAD_MOUNT, what, world.project], {
+  const child = world.start(PYTHON, [fixture('dead-mount.py'), what, world.project], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await new Promise((done) => child.stdout!.once('data', done));

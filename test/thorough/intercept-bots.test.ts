@@ -2,24 +2,22 @@
 // gateway, answers /ping, and is shown as redirected. The stand-in is the API root, and no name is looked up: what is not led here fails.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { type Bed, bed, PYTHON } from '../support/bed.ts';
-import type { Running } from '../support/cli.ts';
+import { before, describe, test } from 'node:test';
+import { bed, PYTHON } from '../support/bed.ts';
 import { xit } from '../support/kinds.ts';
+import { newFolder } from '../support/place.ts';
 import { findByEnv } from '../support/proc.ts';
 import { nodeBuild, npmModules, npmPrograms, pythonBuilds } from '../support/programs.ts';
 import { freePort } from '../support/strays.ts';
+import { answers, unmodified } from '../support/unmodified.ts';
 import { until } from '../support/wait.ts';
 
-const fixture = (name: string): string =>
-  fileURLToPath(new URL(`../fixtures/unmodified/${name}`, import.meta.url));
 const LIBRARIES = npmModules('http-libraries', '2');
 /** What is built and made for some of the bots. */
-const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bots-'));
+const folder = newFolder();
 
 const node = (version: string) => join(nodeBuild(version), 'node');
 const BUN = join(npmPrograms('bun', '1.4.5'), 'bun');
@@ -66,7 +64,7 @@ const ROWS: readonly Row[] = [
     ...['grammy', 'telegraf', 'ntba'].map(
       (it): Row => ({
         name: `node ${version}, ${it}`,
-        command: [node(version), fixture('library.mjs'), it],
+        command: [node(version), unmodified('library.mjs'), it],
         by: 'hook',
       }),
     ),
@@ -99,70 +97,61 @@ const ROWS: readonly Row[] = [
       ...{ by: 'absolute', options: PROXY },
     }),
   ),
-  { name: 'python', command: [PYTHON, fixture('bot.py'), 'urllib'], by: 'hook', isLong: true },
+  { name: 'python', command: [PYTHON, unmodified('bot.py'), 'urllib'], by: 'hook', isLong: true },
   {
     name: 'python in a venv',
-    command: [join(folder, 'venv/bin/python'), fixture('bot.py'), 'urllib'],
+    command: [join(folder, 'venv/bin/python'), unmodified('bot.py'), 'urllib'],
     by: 'hook',
   },
   ...pythonBuilds(['3.6', '3.7', '3.8', '3.9', '3.10', '3.12', '3.13']).map(
-    (it): Row => ({ name: basename(it), command: [it, fixture('bot.py'), 'urllib'], by: 'hook' }),
+    (it): Row => ({ name: basename(it), command: [it, unmodified('bot.py'), 'urllib'], by: 'hook' }),
   ),
   ...PYTHON_LIBRARIES.map(
-    (it): Row => ({ name: `python, ${it}`, command: [PYTHON, fixture('bot.py'), it], by: 'hook' }),
+    (it): Row => ({ name: `python, ${it}`, command: [PYTHON, unmodified('bot.py'), it], by: 'hook' }),
   ),
-  { name: 'python-telegram-bot 13', command: [PYTHON, fixture('ptb.py')], by: 'hook' },
-  { name: 'ruby', command: ['ruby', fixture('bot.rb')], by: 'hook', isLong: true },
-  { name: 'php, curl', command: ['php', fixture('bot.php'), 'curl'], by: 'connect', isLong: true },
-  { name: 'php, file_get_contents', command: ['php', fixture('bot.php'), 'file'], by: 'connect' },
-  { name: 'java', command: ['java', fixture('Bot.java')], by: 'connect', isLong: true },
+  { name: 'python-telegram-bot 13', command: [PYTHON, unmodified('ptb.py')], by: 'hook' },
+  { name: 'ruby', command: ['ruby', unmodified('bot.rb')], by: 'hook', isLong: true },
+  { name: 'php, curl', command: ['php', unmodified('bot.php'), 'curl'], by: 'connect', isLong: true },
+  { name: 'php, file_get_contents', command: ['php', unmodified('bot.php'), 'file'], by: 'connect' },
+  { name: 'java', command: ['java', unmodified('Bot.java')], by: 'connect', isLong: true },
   { name: 'bun', command: [BUN, 'bot.mjs', 'fetch'], by: 'connect', isLong: true },
   ...['gramio', 'puregram'].map(
     (it): Row => ({ name: `bun, ${it}`, command: [BUN, 'library.mjs', it], by: 'connect' }),
   ),
   {
     name: 'deno',
-    command: [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A', fixture('bot.mjs'), 'fetch'],
+    command: [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A', unmodified('bot.mjs'), 'fetch'],
     ...{ by: 'connect', options: PROXY },
   },
   { name: 'go', command: [join(folder, 'go-bot')], by: 'connect', options: PROXY },
-  { name: 'perl', command: ['perl', fixture('bot.pl')], by: 'connect', options: PROXY },
-  { name: 'curl', command: ['sh', fixture('bot.sh')], by: 'connect', options: PROXY, isLong: true },
+  { name: 'perl', command: ['perl', unmodified('bot.pl')], by: 'connect', options: PROXY },
+  { name: 'curl', command: ['sh', unmodified('bot.sh')], by: 'connect', options: PROXY, isLong: true },
 ];
 
 before(() => {
   const env = { ...process.env, GO111MODULE: 'off', GOCACHE: join(folder, 'go-cache') };
-  execFileSync('go', ['build', '-o', join(folder, 'go-bot'), fixture('bot.go')], { env });
+  execFileSync('go', ['build', '-o', join(folder, 'go-bot'), unmodified('bot.go')], { env });
   execFileSync(PYTHON, ['-m', 'venv', '--without-pip', join(folder, 'venv')]);
 });
-after(() => rmSync(folder, { recursive: true }));
-
-async function answers(b: Bed, run: Running, text: string, answer: string): Promise<void> {
-  const texts = () => b.sandbox.sentTexts().filter((it) => it !== '');
-  const before = texts().length;
-  b.sandbox.text(text);
-  await until(`the answer to ${text}`, () => texts().length > before, run);
-  assert.deepEqual(texts().slice(before), [answer], run.seen());
-}
 
 describe('an unmodified bot', { concurrency: 2 }, () => {
   for (const { name, command, by, options = [], pings = 2, isLong = false } of ROWS) {
     test(name, async (t) => {
       const b = await bed(t);
       symlinkSync(LIBRARIES, join(b.project, 'node_modules'));
-      for (const file of ['bot.mjs', 'library.mjs']) copyFileSync(fixture(file), join(b.project, file));
+      for (const file of ['bot.mjs', 'library.mjs']) copyFileSync(unmodified(file), join(b.project, file));
       b.file('photo.jpg', Buffer.alloc(300_000, 7));
       const run = await b.polling([...options, '--', ...command]);
-      for (let i = 0; i < pings; i++) await answers(b, run, '/ping', 'pong');
+      for (let i = 0; i < pings; i++) await answers(b, run);
       const { polling } = await b.status();
       assert.equal(polling?.by, by, run.seen());
       assert.equal(polling?.via, 'gateway');
       if (isLong) {
         await answers(b, run, '/photo', 'got 300000');
         await b.sandbox.call('getUpdates');
-        await answers(b, run, '/ping', 'pong');
+        await answers(b, run);
         b.sandbox.raw.fault({ kind: 'status', method: 'getUpdates', status: 502, count: 2 });
-        await answers(b, run, '/ping', 'pong');
+        await answers(b, run);
       }
       assert.equal((await b.status()).worker?.spawns, 1, run.seen());
       await run.stop(25_000);
@@ -204,7 +193,7 @@ for (const kind of ['sync', 'gevent'])
       '--bind',
       `127.0.0.1:${port}`,
       '--chdir',
-      fixture(''),
+      unmodified(''),
     ];
     const run = await b.polling(['--', 'gunicorn', ...words]);
     await until('four pollers', async () => ((await b.status()).polling?.pollers.length ?? 0) === 4, run);

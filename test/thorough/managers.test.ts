@@ -10,7 +10,7 @@ import { assertNoToken } from '../support/judge.ts';
 import { xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { npmPrograms } from '../support/programs.ts';
-import { polledBy, withToken } from '../support/strays.ts';
+import { polledBy, supervisord, withToken } from '../support/strays.ts';
 import { openTmux } from '../support/tmux.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -63,21 +63,6 @@ async function givesWay(b: Bed, kind: string, command: RegExp): Promise<void> {
   await staysAway(b);
 }
 
-const SUPERVISORD = `[unix_http_server]
-file=%(here)s/s
-[supervisord]
-logfile=%(here)s/log
-pidfile=%(here)s/pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[supervisorctl]
-serverurl=unix://%(here)s/s
-[program:worker]
-command=${PYTHON} ${POLLER}
-[group:bots]
-programs=worker
-`;
-
 function service(b: Bed, folder: string): string {
   mkdirSync(join(b.project, folder), { recursive: true });
   b.file(`${folder}/run`, `#!/bin/sh\nexec ${PYTHON} ${POLLER}\n`, 0o755);
@@ -94,7 +79,7 @@ const MANAGERS: [string, (b: Bed) => string[], RegExp][] = [
   ['s6', (b) => ['s6-svscan', service(b, 'sv/bot')], /^s6-svc -d \S+\/sv\/bot && touch \S+\/sv\/bot\/down$/],
   [
     'supervisord',
-    (b) => ['supervisord', '-n', '-c', b.file('supervisord.conf', SUPERVISORD)],
+    (b) => ['supervisord', '-n', '-c', supervisord(b, 'worker', [PYTHON, POLLER])],
     /^supervisorctl -c \S+ stop bots:worker$/,
   ],
   ['pm2', () => ['pm2', ...pm2], /^PM2_HOME='?.*\/pm2 home'? pm2 delete 'a bot'\\''s name'/],

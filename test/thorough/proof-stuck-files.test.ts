@@ -5,21 +5,13 @@ import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { type Bed, bed, PYTHON } from '../support/bed.ts';
+import { type Bed, bed, fixture, PYTHON } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { RIVAL_AFTER } from '../support/gateway.ts';
 import { xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { startRemoteRival } from '../support/rival.ts';
-import {
-  fixture,
-  harmed,
-  living,
-  proofFixture,
-  startWorker,
-  withToken,
-  workerWorks,
-} from '../support/strays.ts';
+import { harmed, living, proofFixture, startWorker, withToken, workerWorks } from '../support/strays.ts';
 import { LONG_MS, queuedMs, randomMoment, until } from '../support/wait.ts';
 
 const AT_ONCE_MS = 200;

@@ -1,8 +1,7 @@
 // Supervisors of one bot that share no lock do not fight: the newcomer names the other and ends with 75, whose worker polls on. What
 // cannot be seen from here is said to be unseen, with the command that sees it.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
@@ -11,7 +10,7 @@ import { RIVAL_AFTER } from '../support/gateway.ts';
 import { handled } from '../support/judge.ts';
 import { xit } from '../support/kinds.ts';
 import { alive, findByEnv, readProc } from '../support/proc.ts';
-import { copyProgram } from '../support/program-copy.ts';
+import { startAsNobody } from '../support/program-copy.ts';
 import {
   askedBy,
   hiddenFolder,
@@ -20,12 +19,12 @@ import {
   polledBy,
   spawnIn,
   startHidden,
+  withToken,
 } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'namespaces need root';
 const ASK_AS_ROOT = /sudo singlepoll who --probe/;
-const NOBODY = 65534;
 
 /** A supervisor with a state folder of its own, behind the words that lead into its namespaces. */
 function supervisor(b: Bed, name: string, words: readonly string[], script: string): Running {
@@ -88,19 +87,6 @@ describe('two supervisors', { skip }, () => {
     });
 });
 
-/** `singlepoll start` as an ordinary user, who may read the program and its worker. */
-function startAsNobody(b: Bed): Running {
-  const copy = join(b.dir, 'program');
-  const program = copyProgram(copy);
-  for (const name of ['polite.mjs', 'poll.mjs']) copyFileSync(worker(name), join(copy, name));
-  const state = join(b.dir, 'state-of-nobody');
-  mkdirSync(state, { mode: 0o700 });
-  spawnSync('chown', [String(NOBODY), state, b.project]);
-  const env = { ...b.env, SINGLEPOLL_DIR: state, HOME: '/nonexistent', [RIVAL_AFTER]: '9s' };
-  const args = [program, 'start', '--', process.execPath, join(copy, 'polite.mjs')];
-  return b.spawn(process.execPath, args, { env, uid: NOBODY });
-}
-
 describe('what is seen', { skip }, () => {
   for (const hidden of [false, true])
     xit(`a poller in another network, its token ${hidden ? 'hidden' : 'in its environment'}: root names it, and it goes or start ends with 75`, async (b) => {
@@ -108,9 +94,7 @@ describe('what is seen', { skip }, () => {
       const place = hiddenFolder(b, 'away');
       const stray = hidden
         ? spawnIn(b, enter, place.command, { cwd: place.folder, env: { SP_NAME: 'away' } })
-        : spawnIn(b, enter, [PYTHON, worker('poller.py')], {
-            env: { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root },
-          });
+        : spawnIn(b, enter, [PYTHON, worker('poller.py')], { env: withToken(b) });
       await until('it to poll', () => b.sandbox.polls().length > 0, stray);
       if (hidden) {
         const { stdout } = await b.exits(1, 'who --probe');
@@ -136,7 +120,7 @@ describe('what is seen', { skip }, () => {
         await until('it to poll', () => askedBy(b, 'unseen', 'getUpdates').length > 0);
       } else await startHidden(b, 'roots');
       const pids = askedBy(b, away ? 'unseen' : 'roots', 'getUpdates');
-      const run = startAsNobody(b);
+      const run = startAsNobody(b, [], { [RIVAL_AFTER]: '9s' });
       await run.ends([75, 77]);
       if (!away) assert.match(run.stderr(), /\broot\b|uid 0\b/);
       assert.match(run.stderr(), ASK_AS_ROOT);
