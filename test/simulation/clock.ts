@@ -53,7 +53,9 @@ export function createClock(): Clock {
     now: () => nowMs,
     after(ms, act) {
       const entry: Entry = { atMs: nowMs + Math.max(0, ms), act };
-      queue.splice(queue.findLastIndex(({ atMs }) => atMs <= entry.atMs) + 1, 0, entry);
+      let place = queue.length;
+      while (place > 0 && queue[place - 1]!.atMs > entry.atMs) place -= 1;
+      queue.splice(place, 0, entry);
       return () => {
         entry.act = null;
       };
