@@ -7,13 +7,8 @@ import { type Place, surroundings } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const FACTS: Facts = {
-  botId: '111111',
-  selfPid: 50,
-  worker: null,
-  uid: 1000,
-  leftovers: new Set(),
-  connected: new Set(),
-  reactions: new Map(),
+  ...{ botId: '111111', selfPid: 50, worker: null, uid: 1000 },
+  ...{ leftovers: new Set(), connected: new Set(), reactions: new Map() },
 };
 const AROUND = [
   proc(1, 0, '/sbin/init'),
@@ -128,16 +123,10 @@ for (const [name, stray, facts] of [
 }
 
 test('never stopped: ourselves and those above us, whatever they hold', () => {
-  const above = [
-    proc(1, 0, '/sbin/init', { env: ours }),
-    proc(40, 1, 'python3 deploy.py', { env: ours }),
-    proc(50, 40, 'node x.js', { env: ours }),
-  ];
-  const found = survey(snapshot(...above), {
-    ...FACTS,
-    connected: new Set([1, 40, 50]),
-    reactions: new Map([1, 40, 50].map((pid) => [pid, 'twice'])),
-  });
+  const pids = [1, 40, 50];
+  const above = pids.map((pid, at) => proc(pid, pids[at - 1] ?? 0, 'python3 deploy.py', { env: ours }));
+  const reactions = new Map(pids.map((pid) => [pid, 'twice' as const]));
+  const found = survey(snapshot(...above), { ...FACTS, connected: new Set(pids), reactions });
   assert.deepEqual(found, []);
 });
 
@@ -233,18 +222,8 @@ test('strongest first, then by pid', () => {
     proc(101, 1, 'bash', { env: ours }),
     proc(104, 1, 'python3 b.py', { env: env({ bot: '111111', run: 'r', spawn: '1' }) }),
   ];
-  const found = survey(snapshot(...AROUND, ...procs), {
-    ...FACTS,
-    connected: new Set([102, 103]),
-    reactions: new Map([[102, 'once']]),
-  });
-  assert.deepEqual(
-    found.map((one) => [one.proc.pid, one.grade]),
-    [
-      [104, 'own'],
-      [102, 'proven'],
-      [103, 'likely'],
-      [101, 'hint'],
-    ],
-  );
+  const met = { connected: new Set([102, 103]), reactions: new Map([[102, 'once' as const]]) };
+  const found = survey(snapshot(...AROUND, ...procs), { ...FACTS, ...met });
+  const seen = found.map((one) => `${one.proc.pid} ${one.grade}`);
+  assert.deepEqual(seen, ['104 own', '102 proven', '103 likely', '101 hint']);
 });

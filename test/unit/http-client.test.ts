@@ -2,24 +2,20 @@
 // one end, and one that is given up resets its TCP connection, so that the kernel goes on delivering nothing of it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { createServer, type Socket } from 'node:net';
 import { after, type TestContext, test } from 'node:test';
 import { TLSSocket } from 'node:tls';
 import { type HttpClient, openHttpClient, proxyOf } from '../../src/telegram/http-client.ts';
 import { makeCertificate } from '../support/certificate.ts';
+import { listen, newFolder } from '../support/place.ts';
 import { until, within } from '../support/wait.ts';
 
-const dir = mkdtempSync(join(tmpdir(), 'sp-http-client-'));
 const trusted = process.env.NODE_TLS_REJECT_UNAUTHORIZED;
 after(() => {
-  rmSync(dir, { recursive: true, force: true });
   if (trusted === undefined) delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
   else process.env.NODE_TLS_REJECT_UNAUTHORIZED = trusted;
 });
-const certificate = makeCertificate(dir);
+const certificate = makeCertificate(newFolder());
 // The certificate is its own authority.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
 
@@ -64,18 +60,12 @@ async function open(t: TestContext, answer: Answers, way: (typeof WAYS)[number] 
       serve(socket);
     });
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const address = `127.0.0.1:${await listen(t, server)}`;
   const proxy = `http://me:top%20secret@${address}`;
   const root = new URL(`http${secure ? 's' : ''}://${proxied ? 'bot-api.test:8081' : address}`);
   const env = proxied ? { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } : {};
   const client = openHttpClient({ root, env, connections: 1 });
-  t.after(() => {
-    client.close();
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
+  t.after(() => client.close());
   return { client, root, sockets, ended: (n) => within('its end', ends[n]!, 15_000) };
 }
 
@@ -180,15 +170,11 @@ test('by TLS: a certificate that nobody vouches for', async (t) => {
 });
 
 test('a server that takes the connection and never speaks TLS: no connection in time', async (t) => {
-  const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const root = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const server = createServer((socket) => socket.resume());
+  const root = new URL(`https://127.0.0.1:${await listen(t, server)}`);
   const client = openHttpClient({ root, env: {}, connections: 1, connectTimeoutMs: 100 });
   const patient = openHttpClient({ root, env: {}, connections: 1 });
-  t.after(() => {
-    client.close();
-    server.close();
-  });
+  t.after(() => client.close());
   assert.equal(await ask(client), 'ETIMEDOUT');
   // One that is given up meanwhile ends at once, and its connection with the client.
   const give = new AbortController();

@@ -1,19 +1,18 @@
 // Folders of certificates: those of supervisors that were killed go at the next start, and nobody else's.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { writeTrustFiles } from '../../src/intercept/trust.ts';
+import { newFolder } from '../support/place.ts';
 
 test('a start removes the folders of killed supervisors; those of living ones and of other pid namespaces stay', (t) => {
   const before = process.env.TMPDIR;
-  const place = mkdtempSync(join(tmpdir(), 'sp-trust-'));
+  const place = newFolder(t);
   process.env.TMPDIR = place;
   t.after(() => {
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
-    rmSync(place, { recursive: true, force: true });
   });
   const living = writeTrustFiles(Buffer.from('ca'), '/hooks/php.php')!;
   const namespace = /\d+/.exec(readlinkSync('/proc/self/ns/pid'))![0];
@@ -24,12 +23,8 @@ test('a start removes the folders of killed supervisors; those of living ones an
   for (const name of [killed, elsewhere, stranger]) mkdirSync(join(place, name));
   const next = writeTrustFiles(Buffer.from('ca'), '/hooks/php.php')!;
   const kept = [living.phpFolder, next.phpFolder, ...[elsewhere, stranger].map((name) => join(place, name))];
-  assert.deepEqual(
-    readdirSync(place)
-      .map((name) => join(place, name))
-      .sort(),
-    kept.sort(),
-  );
+  const there = readdirSync(place).map((name) => join(place, name));
+  assert.deepEqual(there.sort(), kept.sort());
   next.remove();
   living.remove();
   assert.deepEqual(readdirSync(place).sort(), [elsewhere, stranger].sort());

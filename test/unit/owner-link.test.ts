@@ -1,29 +1,25 @@
 // What a supervisor tells the program that it belongs to, when that does not read.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openLink } from '../../src/service/link.ts';
+import { newFolder } from '../support/place.ts';
 
 /** More than a socket keeps for its reader. */
 const MUCH = 'x'.repeat(4 << 20);
 
 async function link(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'sp-owner-'));
-  const server = net.createServer({ pauseOnConnect: true }).listen(join(folder, 's'));
+  const path = join(newFolder(t), 's');
+  const server = net.createServer({ pauseOnConnect: true }).listen(path);
   await once(server, 'listening');
-  const ours = net.connect(join(folder, 's'));
-  const [[theirs]] = (await Promise.all([once(server, 'connection'), once(ours, 'connect')])) as [
-    [net.Socket],
-    unknown,
-  ];
+  const met = once(server, 'connection') as Promise<[net.Socket]>;
+  const ours = net.connect(path);
+  const [theirs] = await met;
   t.after(() => {
     for (const it of [ours, theirs]) it.destroy();
     server.close();
-    rmSync(folder, { recursive: true });
   });
   const owner = await openLink('owner', ours);
   assert.ok(owner);
@@ -50,8 +46,7 @@ test('a program that does not read is told no more states, but all else in its o
   theirs.resume();
   await once(theirs, 'close');
   const lines = text.trimEnd().split('\n');
-  assert.deepEqual(
-    lines.map((line) => line.slice(0, 20)),
-    ['{"state":"polling"}', '{"ready":""}', '{"control":"xxxxxxxx', '{"end":{"reason":"th'],
-  );
+  const begins = ['{"state":"polling"}', '{"ready":""}', '{"control":"xxx', '{"end":{"reason":"th'];
+  assert.equal(lines.length, begins.length);
+  for (const [at, begin] of begins.entries()) assert.ok(lines[at]?.startsWith(begin), lines[at]);
 });

@@ -16,6 +16,8 @@ import {
 } from '../../src/machine/sockets.ts';
 import { awaitsAnswer as isHeld } from '../../src/strays/api-addresses.ts';
 import { PYTHON } from '../support/bed.ts';
+import { listen } from '../support/place.ts';
+import { until } from '../support/wait.ts';
 
 for (const [hex, little, address] of [
   ['6EA69A95', true, '149.154.166.110'],
@@ -39,14 +41,10 @@ for (const host of ['127.0.0.1', '::1']) {
       client.destroy();
       server.close();
     });
-    const rows = [...tcpRows(port)].filter(
-      (it) => it.remotePort === port && it.localPort === client.localPort,
-    );
-    assert.deepEqual(
-      rows.map(({ remote, state }) => [remote, state]),
-      [[host, '01']],
-    );
-    assert.ok(socketInodes(process.pid)?.includes(rows[0]!.inode));
+    const ours = [...tcpRows(port)].filter((it) => it.localPort === client.localPort);
+    const [row] = ours.filter((it) => it.remotePort === port);
+    assert.deepEqual([row?.remote, row?.state], [host, '01']);
+    assert.ok(socketInodes(process.pid)?.includes(row!.inode));
   });
 }
 
@@ -65,15 +63,8 @@ test('owners of sockets: named by inode, whoever has it, or of some only', async
 test('a request is held: the last thing that happened was a send, three seconds ago', () => {
   const socket = (some: Partial<TcpSocket>): TcpSocket => ({
     ...{ local: '10.0.0.1:40000', localPort: 40_000, remote: '10.0.0.2:443', remotePort: 443, uid: 0 },
-    ...{
-      inode: 7,
-      cgroup: null,
-      bytesSent: 500,
-      bytesReceived: 500,
-      lastSendMs: 3_000,
-      lastReceiveMs: 9_000,
-      minRttMs: 0,
-    },
+    ...{ inode: 7, cgroup: null, bytesSent: 500, bytesReceived: 500, minRttMs: 0 },
+    ...{ lastSendMs: 3_000, lastReceiveMs: 9_000 },
     ...some,
   });
   assert.equal(isHeld(socket({})), true);
@@ -87,42 +78,23 @@ test('a request is held: the last thing that happened was a send, three seconds 
   assert.equal(isHeld(socket({ ...local, lastReceiveMs: 3_004 })), true);
 });
 
-/** A server that answers each connection when told to. */
-async function server(t: { after: (end: () => void) => void }) {
-  const clients: net.Socket[] = [];
-  const listener = net.createServer((socket) => {
-    clients.push(socket);
-    socket.on('error', () => {});
-  });
-  await new Promise<void>((done) => listener.listen(0, '127.0.0.1', done));
-  t.after(() => {
-    for (const socket of clients) socket.destroy();
-    listener.close();
-  });
-  return { port: (listener.address() as net.AddressInfo).port, clients };
-}
-
-async function until<T>(ask: () => T | Promise<T>): Promise<NonNullable<T>> {
-  for (;;) {
-    const answer = await ask();
-    if (answer) return answer;
-    await new Promise((done) => setTimeout(done, 5));
-  }
-}
-
 test('a client that closes at its answer is told of with what it received', async (t) => {
-  const { port, clients } = await server(t);
+  const clients: net.Socket[] = [];
+  const port = await listen(
+    t,
+    net.createServer((socket) => clients.push(socket)),
+  );
   const gone: TcpSocket[] = [];
   const follower = followDestroyed({ remotePort: port }, (it) => gone.push(it));
   t.after(() => follower.stop());
-  await until(() => follower.isReady());
+  await until('the follower', () => follower.isReady());
   const client = net.connect(port, '127.0.0.1').on('error', () => {});
   client.write('getUpdates');
   client.on('data', () => client.destroy());
-  const served = await until(() => clients.find((it) => it.remotePort === client.localPort));
+  const served = await until('it', () => clients.find((it) => it.remotePort === client.localPort));
   const { localPort } = client;
   served.end('409 Conflict');
-  const told = await until(() => gone.find((it) => it.localPort === localPort));
+  const told = await until('its end', () => gone.find((it) => it.localPort === localPort));
   assert.equal(told.bytesSent, 10);
   // The end of the connection may count as one byte.
   assert.ok(told.bytesReceived === 12 || told.bytesReceived === 13, String(told.bytesReceived));
@@ -140,18 +112,9 @@ test('addresses are compared in one form; lines that are none and waiting socket
   ].join('\n');
   assert.deepEqual(parseSockets(text), [
     {
-      local: '10.0.0.1:40000',
-      localPort: 40000,
-      remote: '149.154.167.220:443',
-      remotePort: 443,
-      uid: 33,
-      inode: 7,
-      cgroup: '/system.slice/bot.service',
-      bytesSent: 5,
-      bytesReceived: 0,
-      lastSendMs: 900,
-      lastReceiveMs: 0,
-      minRttMs: 0,
+      ...{ local: '10.0.0.1:40000', localPort: 40000, remote: '149.154.167.220:443', remotePort: 443 },
+      ...{ uid: 33, inode: 7, cgroup: '/system.slice/bot.service', bytesSent: 5, bytesReceived: 0 },
+      ...{ lastSendMs: 900, lastReceiveMs: 0, minRttMs: 0 },
     },
   ]);
 });

@@ -50,27 +50,15 @@ function play(lines: readonly string[]): void {
 }
 
 for (const [what, ...lines] of [
-  [
-    'missing ids after the worker was busy',
-    'after10; +8; poll 11: 14 15 = 3; +8; poll 16: 16 = 0; +8; poll 17: 18 = 1',
-  ],
+  ['after the worker was busy', 'after10; +8; poll 11: 14 15 = 3; +8; poll 16: 16 = 0; +8; poll 17: 18 = 1'],
   [
     'also after a long wait, many empty answers',
     'after10; +8; poll 11: s=50; poll 11: s=50; poll 11: s=50; poll 11: 13 s=40 = 2',
   ],
-  [
-    'what was not handed on is still in the queue, and counts when it is taken',
-    'after10; +2; ask 11; +2; poll 11: 13 = 2',
-  ],
-  [
-    'behind answers of limited number',
-    'after10; +5; poll 11: 11 12 limit=2 = 0; +5; poll 13: 15 limit=2 = 2',
-  ],
+  ['what was not handed on counts when it is taken there', 'after10; +2; ask 11; +2; poll 11: 13 = 2'],
+  ['behind limited answers', 'after10; +5; poll 11: 11 12 limit=2 = 0; +5; poll 13: 15 limit=2 = 2'],
   ['none: nothing is known before the first answer', 'poll 0: 500 = 0'],
-  [
-    'none: too old, after 25 s without a poll; then it goes on',
-    'after10; +31; poll 11: 12 = 0; +5; poll 13: 14 = 1',
-  ],
+  ['none: too old, as nobody asked; then it goes on', 'after10; +31; poll 11: 12 = 0; +5; poll 13: 14 = 1'],
   ['none: too old, behind a limited answer', 'after10; +20; poll 11: 11 limit=1 = 0; +20; poll 12: 13 = 0'],
   ['none: a negative offset', 'after10; poll -1: 14 = 0'],
   ['none: an offset that skips', 'after10; poll 13: 14 = 0'],
@@ -79,10 +67,7 @@ for (const [what, ...lines] of [
     'none: dropped while an answer comes; then it goes on',
     'after10; ask 11; unsure; pass 11 = 0; poll 12: 14 = 0; poll 15: 16 = 1',
   ],
-  [
-    'none: a server that numbers anew',
-    'poll 0: 10; +3; poll 11: 900000000 = 0; +3; poll 900000001: 900000002 = 1',
-  ],
+  ['none: a server that numbers anew', 'poll 0: 10; +3; poll 11: 9000000 = 0; +3; poll 9000001: 9000002 = 1'],
   ['none: a week of silence, after which the next id is random', 'after10', ...WEEK, 'poll 11: 1500 = 0'],
   ['none: a rival, with a 409 shortly before the gap', 'conflict; +2; poll 0: 10 = 0; +12; poll 11: 12 = 0'],
   ['none: we stood still and read late', 'after10; ask 11; wait 3; +60; pass 11 = 0; +1; poll 12: 13 = 0'],

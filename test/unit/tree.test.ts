@@ -125,12 +125,8 @@ test("never another bot's worker or supervisor below a stray", () => {
 });
 
 test('a terminal multiplexer and an interactive shell below a stray are left', () => {
-  const procs = [
-    proc(100, 1, 'python bot.py'),
-    proc(101, 100, 'tmux new -d'),
-    proc(102, 101, 'python x.py'),
-    proc(103, 100, 'bash -i'),
-  ];
+  const tmux = [proc(101, 100, 'tmux new -d'), proc(102, 101, 'python x.py')];
+  const procs = [proc(100, 1, 'python bot.py'), ...tmux, proc(103, 100, 'bash -i')];
   assert.deepEqual(plan(procs).members, [100]);
 });
 

@@ -1,7 +1,6 @@
 // What feeds a watchdog: polls, or a reason not to poll that no restart could mend.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createWatchdog, openService, type Seen, statusLine } from '../../src/service/notify.ts';
@@ -9,6 +8,7 @@ import type { StatusEvent } from '../../src/supervisor/record.ts';
 import type { StatusDocument } from '../../src/supervisor/status.ts';
 import { createStatus } from '../../src/supervisor/status-document.ts';
 import { initial } from '../../src/supervisor/table.ts';
+import { newFolder } from '../support/place.ts';
 import { sampleLease, sampleStatus } from '../support/status-sample.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -86,11 +86,10 @@ test('status line: state, worker, polls, the first problem; no token, no control
 });
 
 test('a change that comes while another one is being told is told, and so is what follows', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sp-notify-'));
+  const folder = newFolder(t);
   const [heard, path] = [join(folder, 'heard'), process.env.PATH];
   t.after(() => {
     process.env.PATH = path;
-    rmSync(folder, { recursive: true });
   });
   const script = `#!/bin/sh\necho "$@" >>${heard}\nsleep 0.2\n`;
   writeFileSync(join(folder, 'systemd-notify'), script, { mode: 0o755 });
