@@ -2,10 +2,10 @@
  * Alerts and the daily digest of one run: looks when something may have changed, and every few seconds, and passes messages to the senders. Supervision
  * never waits for it.
  */
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AlertConfig } from '../config/checks.ts';
+import { jsonIn } from '../config/files.ts';
 import { EXIT } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import type { Bus, Changes } from '../output/listeners.ts';
@@ -44,7 +44,7 @@ const LAST_LINES = 3;
 export function openAlerts(options: AlertServiceOptions) {
   const { alerts, status, running, report } = options;
   const file = join(options.botDir, 'alerts.json');
-  const gate = createAlertGate(alerts.cooldownMs, readSaved(file), Date.now());
+  const gate = createAlertGate(alerts.cooldownMs, jsonIn(file), Date.now());
   const deliveries = openDeliveries(options);
   const isDigestDue = alerts.digest && createDaily(alerts.digest, Date.now());
   const cut = new AbortController();
@@ -117,14 +117,6 @@ export function openAlerts(options: AlertServiceOptions) {
     /** Ends the wait of `finish` at once. */
     cut: () => cut.abort(),
   };
-}
-
-function readSaved(file: string): unknown {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'));
-  } catch {
-    return null;
-  }
 }
 
 /** Saves the state, so that a supervisor that is restarted again and again does not repeat alerts. Write errors are ignored. */

@@ -38,11 +38,17 @@ export function readTextFile(path: string, isEndEnough = false): FileText {
   }
 }
 
-/** Null: no file, or no JSON. */
-export function jsonIn(path: string): unknown {
+/** Null: no file, or no JSON object or array in it. */
+export function jsonIn(path: string): object | null {
   const file = readTextFile(path);
+  return file.kind === 'text' ? parseObject(file.text) : null;
+}
+
+/** An object or array as somebody else has written it; null: the text is none. */
+export function parseObject<T extends object>(text: string): T | null {
   try {
-    return file.kind === 'text' ? JSON.parse(file.text) : null;
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' ? (value as T | null) : null;
   } catch {
     return null;
   }

@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { unescape as percentDecode } from 'node:querystring';
+import { parseObject } from '../config/files.ts';
 
 export type Route =
   | { readonly kind: 'api'; readonly token: string; readonly test: boolean; readonly method: string }
@@ -89,14 +90,8 @@ export function addFormParams(text: string, args: Args): void {
 
 /** Values that are no strings keep their JSON text. Like the server, it silently ignores a text that is no object. */
 function addJsonParams(text: string, args: Args): void {
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    return;
-  }
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) return;
-  for (const [name, value] of Object.entries(body))
+  const body = parseObject(text);
+  for (const [name, value] of Array.isArray(body) ? [] : Object.entries(body ?? {}))
     args.add(name, typeof value === 'string' ? value : JSON.stringify(value));
 }
 

@@ -1,7 +1,7 @@
 /** What to install: name, command, variables, the files to write, and the line that marks our files. */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { readTextFile } from '../config/files.ts';
+import { parseObject, readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
@@ -62,13 +62,9 @@ export const markerText = (made: Made): string => `${MARK} ${JSON.stringify(made
 /** Reads the mark in the text of a file; null: the file is not ours. */
 export function readMarker(text: string): Made | null {
   const line = text.split('\n').find((it) => it.includes(MARK)) ?? '';
-  try {
-    const { name, bot, cwd } = JSON.parse(line.slice(line.indexOf('{'))) as Partial<Made>;
-    if (typeof name !== 'string' || typeof cwd !== 'string') return null;
-    return { name, bot: typeof bot === 'number' ? bot : null, cwd };
-  } catch {
-    return null;
-  }
+  const { name, bot, cwd } = parseObject<Partial<Made>>(line.slice(line.indexOf('{'))) ?? {};
+  if (typeof name !== 'string' || typeof cwd !== 'string') return null;
+  return { name, bot: typeof bot === 'number' ? bot : null, cwd };
 }
 
 /** What is at a path: nothing, one of our files, or (null) another file. */

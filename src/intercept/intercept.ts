@@ -3,10 +3,19 @@
  * them the next worker's environment may name. Hooks are looked at before each start of a worker: one that is missing, that the worker's
  * user may not read, or that an upgrade of the package has replaced, is left out and said once.
  */
-import { chmodSync, cpSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { statOf } from '../machine/procfs.ts';
+import { readText, statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { VERSION } from '../version.ts';
 import { BOT_API_HOST, makeCertificates } from './certificates.ts';
@@ -96,11 +105,8 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
 
 /** Null: one can't be read. */
 function readHooks(folder: string): string | null {
-  try {
-    return HOOK_FILES.map((it) => readFileSync(join(folder, it), 'utf8')).join();
-  } catch {
-    return null;
-  }
+  const texts = HOOK_FILES.map((it) => readText(join(folder, it)));
+  return texts.includes(null) ? null : texts.join();
 }
 
 /**
@@ -149,13 +155,7 @@ function runtimesOf(command: readonly string[], cwd: string): Set<Runtime> {
   const found = new Set<Runtime>();
   const names = (program: RegExp) =>
     command.some((it) => it.split(/\s/).some((word) => program.test(basename(word))));
-  const has = (file: string) => {
-    try {
-      return statSync(join(cwd, file)).isFile();
-    } catch {
-      return false;
-    }
-  };
+  const has = (file: string) => existsSync(join(cwd, file));
   if (names(/^php[\d.]*$/) || has('composer.json')) found.add('php');
   if (names(/^bunx?$/) || has('bun.lock') || has('bun.lockb')) found.add('bun');
   if (names(/^java$|\.jar$/)) found.add('java');

@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { pidNamespace, statOf } from '../machine/procfs.ts';
+import { pidNamespace, readText, statOf } from '../machine/procfs.ts';
 import { toPem } from './certificates.ts';
 
 export type TrustFiles = NonNullable<ReturnType<typeof writeTrustFiles>>;
@@ -99,14 +99,7 @@ function namespaceId(): string {
 }
 
 function readFirst(paths: readonly string[]): string | null {
-  for (const path of paths) {
-    try {
-      return readFileSync(path, 'utf8');
-    } catch {
-      // The next one.
-    }
-  }
-  return null;
+  return paths.map(readText).find((text) => text !== null) ?? null;
 }
 
 function certificatesIn(pem: string): Buffer[] {

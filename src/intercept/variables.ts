@@ -3,6 +3,7 @@
  * the gateway as HTTPS proxy. Pure. What the user has set stays, in front or behind as the runtime needs it; a variable that would name
  * a missing file is not set, since Node, Ruby, PHP and Bun end at their start where it does.
  */
+import { parseObject } from '../config/files.ts';
 import type { TrustFiles } from './trust.ts';
 
 type Environment = Readonly<NodeJS.ProcessEnv>;
@@ -80,19 +81,12 @@ function variables(env: Environment, it: Interception): Record<string, string> {
 
 /** Makes an environment what it was before an outer supervisor of ours has set these variables in it. */
 export function leaveInterception(env: NodeJS.ProcessEnv): void {
-  for (const [name, value] of Object.entries(readBefore(env[BEFORE]))) {
+  const before = parseObject<Record<string, string | null>>(env[BEFORE] ?? '') ?? {};
+  for (const [name, value] of Object.entries(before)) {
     if (value === null) delete env[name];
     else env[name] = value;
   }
   delete env[BEFORE];
-}
-
-function readBefore(text: string | undefined): Record<string, string | null> {
-  try {
-    return JSON.parse(text ?? '{}') as Record<string, string | null>;
-  } catch {
-    return {};
-  }
 }
 
 /** Without a separator where one is missing: an empty entry of PYTHONPATH is the working folder. */

@@ -3,7 +3,8 @@
  * are left out. etcd's own leases are not used, because their renewals do not go through its log.
  * https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
  */
-import { type Http, openHttp, parseObject } from './http.ts';
+import { parseObject } from '../config/files.ts';
+import { type Http, openHttp } from './http.ts';
 import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 

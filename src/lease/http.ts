@@ -1,6 +1,8 @@
 /** JSON over HTTP to an engine, on kept-alive connections. Nothing is tried twice; an abort destroys the connection. */
 import * as http from 'node:http';
 import * as https from 'node:https';
+import { text } from 'node:stream/consumers';
+import { parseObject } from '../config/files.ts';
 import type { LeaseTls } from './url.ts';
 
 export interface HttpCall {
@@ -8,12 +10,6 @@ export interface HttpCall {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: object | undefined;
-}
-
-export interface HttpAnswer<T> {
-  readonly status: number;
-  /** Null: the answer is no JSON object. */
-  readonly json: T | null;
 }
 
 export type Http = ReturnType<typeof openHttp>;
@@ -37,12 +33,10 @@ export function openHttp(origin: string, tls: () => LeaseTls) {
   }
 
   return {
-    /** Resolves with any status. */
-    async call<T>(call: HttpCall, signal: AbortSignal): Promise<HttpAnswer<T>> {
+    /** Resolves with any status. `json` is null where the answer is no JSON object. */
+    async call<T extends object>(call: HttpCall, signal: AbortSignal) {
       const response = await send(call, signal);
-      let text = '';
-      for await (const chunk of response.setEncoding('utf8')) text += chunk;
-      return { status: response.statusCode ?? 0, json: parseObject<T>(text) };
+      return { status: response.statusCode ?? 0, json: parseObject<T>(await text(response)) };
     },
     /** Reads an endless answer line by line. Rejects if its status is not 200. */
     async stream(call: HttpCall, signal: AbortSignal): Promise<AsyncIterable<string>> {
@@ -61,14 +55,5 @@ async function* linesOf(chunks: AsyncIterable<string>): AsyncIterable<string> {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
     yield* lines;
-  }
-}
-
-export function parseObject<T>(text: string): T | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' ? (value as T | null) : null;
-  } catch {
-    return null;
   }
 }

@@ -4,6 +4,7 @@
  * one, and who may poll until when is decided in keeper.ts. What all engines share is here: time limit, end, and error messages.
  */
 import timers from 'node:timers/promises';
+import { parseObject } from '../config/files.ts';
 import { LONGEST_TTL_MS } from './timing.ts';
 
 export interface LeaseRecord {
@@ -49,12 +50,7 @@ export function formatRecord(record: LeaseRecord): string {
 
 /** Null: this is no record that we understand. Ignores unknown fields and drops malformed ones that are only for people. */
 export function parseRecord(text: string): LeaseRecord | null {
-  let it: Record<string, unknown> | null;
-  try {
-    it = text.length > TEXT_MAX ? null : JSON.parse(text);
-  } catch {
-    return null;
-  }
+  const it = text.length > TEXT_MAX ? null : parseObject<Record<string, unknown>>(text);
   if (it?.v !== 1) return null;
   const { holder, epoch, seq, ttl, host, lock, pid, since, wants, vacant } = it;
   if (typeof holder !== 'string' || holder.length > ID_MAX) return null;

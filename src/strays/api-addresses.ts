@@ -21,9 +21,9 @@ export interface ApiAddresses {
   has(address: string): boolean;
 }
 
+/** After this, and if the resolver fails, no address is known. */
 const RESOLVE_WAIT_MS = 2_000;
 
-/** Never throws: if the resolver fails, no address is known. */
 export async function findApiAddresses(apiRoot: string): Promise<ApiAddresses> {
   const root = new URL(apiRoot);
   const proxy = proxyOf(root, process.env);
@@ -55,9 +55,7 @@ function localAddresses(): Set<string> {
   return new Set(all.flatMap(({ address }) => shortAddress(address) ?? []));
 }
 
-function isLoopback(address: string): boolean {
-  return address === '::1' || /^127\./.test(address);
-}
+const isLoopback = (address: string) => /^(?:::1$|127\.)/.test(address);
 
 /** Only long polls wait longer than this for an answer. */
 const POLL_MS = 3_000;

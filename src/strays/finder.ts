@@ -1,8 +1,4 @@
-/**
- * Finds and stops strays on this machine: takes a snapshot, reports grade (grade.ts) and tree (tree.ts) of each stray, and stops
- * trees. `look` waits for the details of new processes; `quickLook`, for the moment before a respawn, takes one small read
- * per process.
- */
+/** Finds and stops strays on this machine: takes a snapshot, reports grade (grade.ts) and tree (tree.ts) of each, and stops trees. */
 
 import type { Config } from '../config/load.ts';
 import { realPath } from '../files.ts';
@@ -84,16 +80,11 @@ interface Instruments {
   readonly hands: Hands;
   /** Finds the process manager that would start a stray again. Null: none, or not found out in time. */
   findRespawner(stray: Proc, snapshot: Snapshot): Promise<Respawner | null>;
-  /** User id that we run as. */
   readonly uid?: number;
 }
 
 /** Everything that looks at this machine for one bot. */
-export interface Eyes {
-  readonly processes: Processes;
-  readonly finder: StrayFinder;
-  close(): void;
-}
+export type Eyes = ReturnType<typeof openEyes>;
 
 export function eyesFor({ token, botId, stray, strayScope, cwd }: Config): Eyes {
   const projectDir = realPath(cwd);
@@ -101,7 +92,7 @@ export function eyesFor({ token, botId, stray, strayScope, cwd }: Config): Eyes 
 }
 
 /** `procfs`: processes are read from /proc, otherwise from ps. */
-export function openEyes(sought: Sought, procfs = hasProcfs()): Eyes {
+export function openEyes(sought: Sought, procfs = hasProcfs()) {
   const inspector = createInspector(sought);
   const processes = procfs ? createProcesses(inspector) : psProcesses(sought);
   const finder = createStrayFinder(sought.botId, {
@@ -151,7 +142,10 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
         cwd: proc.cwd === null ? null : plain(proc.cwd),
         proof: one.proof.map((text) => plain(text)),
         respawner: null,
-        tree: tree.map((it) => toRow(it, around)),
+        tree: tree.map((it) => ({
+          ...{ pid: it.pid, startId: it.startId, ppid: it.ppid },
+          ...{ command: commandOf(it), cookie: cookieOf(it, around) },
+        })),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
         holdsToken: holdsToken(proc),
         silences: silencedBy(one, tree, evidence),
@@ -173,6 +167,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
   }
 
   return {
+    /** Waits for the details of new processes. */
     async look(look: LookOptions = {}): Promise<Survey> {
       const snapshot = await processes.snapshot();
       const shown = show(snapshot, look);
@@ -186,7 +181,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
       }
       return { ...shown, strays };
     },
-    /** Synchronous. Of processes that are new it reads only the stat lines. */
+    /** Synchronous, for the moment before a respawn: of processes that are new it reads only the stat lines. */
     quickLook: (look: LookOptions = {}): Survey => show(processes.quick(), look),
     /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
     async stop(strays: readonly Stray[], stop: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop> {
@@ -213,11 +208,6 @@ function silencedBy({ proc, grade }: Graded, tree: readonly Proc[], evidence: Ev
   const others = grade === 'own' || grade === 'hint' ? [] : tree.filter(isOfAnother);
   const all = [...(evidence.holdsAnother?.has(proc.pid) ? [proc] : []), ...others];
   return [...new Set(all.flatMap(({ otherBots }) => otherBots ?? []))];
-}
-
-function toRow(proc: Proc, around: Surroundings): TreeRow {
-  const { pid, startId, ppid } = proc;
-  return { pid, startId, ppid, command: commandOf(proc), cookie: cookieOf(proc, around) };
 }
 
 export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {

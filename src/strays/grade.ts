@@ -7,7 +7,7 @@ import { bystander, isInteractiveShell } from './bystander.ts';
 import type { Grade, Proc } from './process.ts';
 import { isUntouchable, type Surroundings, supervisorOf } from './tree.ts';
 
-/** What the experiment showed: the processes that are connected to the API root, and those that reacted to our poll. */
+/** What the experiment showed. */
 export interface Evidence {
   /** Pids with a client connection to the API root. */
   readonly connected: ReadonlySet<number>;
@@ -21,9 +21,7 @@ export interface Evidence {
 
 export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
 
-/** What is known beyond the snapshot itself. */
 export interface Facts extends Evidence {
-  /** User id that singlepoll runs as. */
   readonly uid: number;
   /** Processes that our earlier worker left behind, with or without our environment marker. */
   readonly leftovers: ReadonlySet<number>;

@@ -11,23 +11,19 @@ import type { ProcDetails } from './process.ts';
 
 /** How often the child gives a sign of life while it waits for a service manager. */
 const ALIVE_EVERY_MS = 250;
-/** How long it pauses where the pipe to the supervisor is full. */
 const FULL_PAUSE_MS = 1;
 
 function tell(...lines: readonly FromChild[]): void {
   // Written synchronously, so that the last line shows how far the child came.
   let rest = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  while (rest.length > 0) rest = rest.subarray(writeSome(rest));
-}
-
-function writeSome(bytes: Buffer): number {
-  try {
-    return writeSync(1, bytes);
-  } catch (error) {
-    // The pipe is full, as the supervisor is busy. A write doesn't wait for that once execa has touched process.stdout.
-    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PAUSE_MS);
-    return 0;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      // The pipe is full, as the supervisor is busy. A write doesn't wait for that once execa has touched process.stdout.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PAUSE_MS);
+    }
   }
 }
 
@@ -37,24 +33,19 @@ function serve(greeting: Sought): (request: ToChild) => Promise<void> {
 
   function inspect(pids: readonly number[]): void {
     const lines: FromChild[] = [];
-    const present = pids.flatMap((pid) => {
+    const present = new Map<number, ProcDetails>();
+    for (const pid of pids) {
       const its = read(pid);
-      if (!its) lines.push({ pid });
-      return its ? [{ pid, its }] : [];
-    });
-    const found = matchPatterns(
-      present.map(({ its }) => its),
-      patterns,
-    );
-    for (const [at, { pid, its }] of present.entries()) {
-      const pattern = found[at];
+      if (its) present.set(pid, its);
+      else lines.push({ pid });
+    }
+    const found = matchPatterns([...present.values()], patterns);
+    for (const [pid, its] of present) {
+      const pattern = found.shift();
       if (!pattern) lines.push({ pid, value: its });
       else if (pattern === 'gave up') lines.push({ pid, value: { ...its, gaveUp: true } });
       else {
-        const placed = (inScope: boolean | null): ProcDetails => ({
-          ...its,
-          match: { pattern: pattern.source, inScope },
-        });
+        const placed = (inScope: boolean | null) => ({ ...its, match: { pattern: pattern.source, inScope } });
         // Sent before a path of the process is looked at, as the child may hang there.
         tell(...lines.splice(0), { pid, value: placed(null), goesOn: true });
         const isNear = greeting.scope === 'any' || isInProject(pid, its, greeting.projectDir);

@@ -1,7 +1,6 @@
 /**
- * Inspects other people's processes without waiting for them: a child reads their arguments, environments and paths, and
- * asks service managers. It is abandoned when it makes no progress (a page of a dead network file system mapped over the arguments blocks the
- * reader, sometimes beyond SIGKILL). It is started when needed and ended when idle.
+ * Inspects other people's processes without waiting for them: a child reads their arguments, environments and paths, and asks service
+ * managers. It is abandoned when it makes no progress, as a page of a dead network file system blocks its reader, sometimes beyond SIGKILL.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -39,10 +38,7 @@ const STALL_MS = 1_000;
 const TURN_MS = 50;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
-/**
- * How many processes the child answers for at once. Each may take 50 ms, where a pattern is given up, and only what is answered by the
- * deadline counts.
- */
+/** How many processes the child answers for at once: each may take 50 ms, and only what is answered by the deadline counts. */
 const CHUNK = 50;
 
 export function createInspector(sought: Sought) {
@@ -109,6 +105,7 @@ export function createInspector(sought: Sought) {
     return { seen, unread };
   }
 
+  /** Also called ahead of the first question. */
   function start(): Child {
     if (!child || child.isGone()) child = startChild(sought);
     return child;
@@ -131,9 +128,7 @@ export function createInspector(sought: Sought) {
       const { seen } = await run({ do: 'manager', line, pids: [pid] }, 2 * TIMEOUT_MS);
       return (seen.get(pid) as Respawner | null | undefined) ?? null;
     },
-    /** Starts the child ahead of the first question. */
-    start: () => void start(),
-    /** Ends the child. An idle child ends by itself after 5 s. */
+    start,
     close() {
       clearTimeout(idle);
       endChild();
@@ -165,7 +160,7 @@ function startChild(greeting: Sought) {
   child.stdin?.write(`${JSON.stringify(greeting)}\n`);
   return {
     isGone: () => isGone,
-    /** The child has answered the greeting, so it can be started on this machine. */
+    /** It has answered the greeting, so it can be started on this machine. */
     isReady: () => isReady,
     ask(request: ToChild, take: (line: FromChild) => void, deadlineMs: number) {
       return new Promise<'done' | 'stalled' | 'late'>((resolve) => {

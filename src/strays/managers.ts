@@ -6,8 +6,9 @@
  * labels; pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment);
  * crontab(5), run-parts(8).
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseObject, readTextFile } from '../config/files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
@@ -66,7 +67,6 @@ interface Found {
 }
 
 const ASK_MS = 1_500;
-const FILE_BYTES_MAX = 1 << 20;
 
 /** Managers that are parents of the programs that they run, by program and arguments, or by title. */
 const MANAGERS: readonly (readonly [RegExp, (found: Found, search: Search) => Promise<Verdict>])[] = [
@@ -77,27 +77,22 @@ const MANAGERS: readonly (readonly [RegExp, (found: Found, search: Search) => Pr
   [/^(?:cron|crond|cronie|anacron|fcron|atd|busybox crond)(?: |$)/i, cron],
 ];
 
-export function linuxEdges(): ManagerEdges {
-  const attempt = <T>(read: () => T, otherwise: T): T => {
+export const linuxEdges = (): ManagerEdges => ({
+  ownUid: process.getuid?.() ?? 0,
+  run: (command, args) => runTool(command, args, { timeoutMs: ASK_MS }),
+  readText(path) {
+    const file = readTextFile(path);
+    return file.kind === 'text' ? file.text : null;
+  },
+  listFolder(path) {
     try {
-      return read();
+      return readdirSync(path);
     } catch {
-      return otherwise;
+      return [];
     }
-  };
-  return {
-    ownUid: process.getuid?.() ?? 0,
-    run: (command, args) => runTool(command, args, { timeoutMs: ASK_MS }),
-    readText: (path) =>
-      attempt(() => {
-        // Reading a pipe would block for ever.
-        const stats = statSync(path);
-        return stats.isFile() && stats.size <= FILE_BYTES_MAX ? readFileSync(path, 'utf8') : null;
-      }, null),
-    listFolder: (path) => attempt(() => readdirSync(path), []),
-    nameOf: userName,
-  };
-}
+  },
+  nameOf: userName,
+});
 
 /**
  * Finds the manager that would restart a stray once its tree is stopped; `line`: the stray and its ancestors. Null: none is
@@ -407,9 +402,5 @@ function accountOf({ edges }: Search, uid: number): Account {
 
 /** Parses a list of objects that a tool printed, perhaps after warnings; empty if there is none. */
 function parseList<T>(text: string | null): readonly T[] {
-  try {
-    return JSON.parse(text?.slice(Math.max(0, text.search(/\[\s*[{\]]/))) ?? '');
-  } catch {
-    return [];
-  }
+  return parseObject<T[]>(text?.slice(Math.max(0, text.search(/\[\s*[{\]]/))) ?? '') ?? [];
 }

@@ -1,7 +1,4 @@
-/**
- * A process as singlepoll sees it: plain data, read at one moment, on which all decisions about strays are based.
- * `startId` distinguishes processes with the same pid; it is compared again right before every signal.
- */
+/** A process as singlepoll sees it: plain data, read at one moment, on which all decisions about strays are based. */
 export type { Grade, Respawner } from '../supervisor/status.ts';
 
 export interface Proc {
@@ -13,7 +10,7 @@ export interface Proc {
   readonly uid: number;
   /** One letter as in proc(5): R S D T Z X … */
   readonly state: string;
-  /** Start time in clock ticks after boot on Linux (field 22 of /proc/PID/stat), otherwise an opaque string. */
+  /** Start time, compared again right before every signal: clock ticks after boot on Linux, otherwise an opaque string. */
   readonly startId: string;
   /** Controlling terminal number, 0 = none. */
   readonly tty: number;
@@ -33,9 +30,7 @@ export interface Proc {
   readonly env: ProcEnv | null;
 }
 
-/** A `--stray` pattern and where it matches. */
 export interface PatternMatch {
-  /** Source of the regular expression. */
   readonly pattern: string;
   /** Its script or working folder is in the project, or any place is accepted. Null: that could not be seen. */
   readonly inScope: boolean | null;
@@ -43,7 +38,6 @@ export interface PatternMatch {
 
 /** The few facts taken from an environment; the environment itself, and so any token, is never kept. */
 export interface ProcEnv {
-  /** This bot's token is in the environment. */
   readonly holdsToken: boolean;
   /** SINGLEPOLL_BOT, SINGLEPOLL_RUN, SINGLEPOLL_SPAWN as found. */
   readonly bot: string | null;
@@ -51,7 +45,7 @@ export interface ProcEnv {
   readonly spawn: string | null;
   /** Started by singlepoll in deploy mode, so it was told not to poll. */
   readonly deploy?: boolean;
-  /** PM2, supervisord, systemd leave marks (pm_id, SUPERVISOR_PROCESS_NAME, INVOCATION_ID …): name → value. */
+  /** What PM2 and supervisord have set (pm_id, SUPERVISOR_PROCESS_NAME …): name → value. */
   readonly marks: Readonly<Record<string, string>>;
 }
 
@@ -73,7 +67,7 @@ export interface Uninspectable {
   readonly count: number;
   /** How many of `count` block their reader (for example by a file system that hangs) and were left out. */
   readonly stuck: number;
-  /** Processes on which the `--stray` patterns took too long. */
+  /** On how many the `--stray` patterns took too long. */
   readonly unmatched: number;
   /** Each user's share of `count`. */
   readonly users: Readonly<Record<string, number>>;

@@ -3,6 +3,7 @@
  * Answers need not be JSON: front ends answer 502 with HTML.
  * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
  */
+import { parseObject } from '../config/files.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { explain, type HttpClient, openHttpClient, type WholeAnswer } from './http-client.ts';
@@ -107,13 +108,8 @@ export function classify<T>(
   text: string,
   measured: Measured = { tookMs: 0, conflictBytes: null },
 ): Reply<T> {
-  let body: Record<string, unknown> | null = null;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null) body = value as Record<string, unknown>;
-  } catch {
-    // A front end has answered, not the Bot API itself.
-  }
+  // Null: a front end has answered, not the Bot API itself.
+  const body = parseObject<Record<string, unknown>>(text);
   if (body?.ok === true) return { kind: 'ok', result: body.result as T, ...measured };
   const description = typeof body?.description === 'string' ? body.description : `HTTP ${status}`;
   if (status === 429) {
