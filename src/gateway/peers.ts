@@ -51,7 +51,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     if (socket.destroyed) return 'gone';
     if (process.platform !== 'linux') return 'unknown';
     const inode = inodeOf(socket);
-    if (inode === null) return 'gone';
+    if (inode === 0) return 'gone';
     let isHidden = false;
     for (const pid of among) {
       const inodes = socketInodes(pid);
@@ -61,12 +61,12 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     return isHidden ? 'unknown' : 'nobody';
   }
 
-  function inodeOf(socket: Socket): number | null {
-    const { localPort, remotePort } = socket;
+  /** 0: the client has closed its end. */
+  function inodeOf({ localPort, remotePort }: Socket): number {
     for (const row of tcpRows(remotePort))
       if (row.localPort === remotePort && row.remotePort === localPort && row.remote === '127.0.0.1')
-        return row.inode === 0 ? null : row.inode;
-    return null;
+        return row.inode;
+    return 0;
   }
 
   function strangerAt(socket: Socket): number | null {

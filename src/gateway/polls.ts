@@ -30,7 +30,7 @@ export interface PollsOptions {
   readonly onNews: (news: GatewayNews) => void;
 }
 
-export interface Asked {
+interface Asked {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly args: Args;
@@ -39,6 +39,7 @@ export interface Asked {
   readonly poller: Poller;
 }
 
+/** How often it is looked whether a short doubt about the right to poll is over. */
 const REOPEN_LOOK_MS = 50;
 /** A loop that moves to a new connection is no second poller, so a held poll is reported only after this. */
 const SECOND_AFTER_MS = 500;
@@ -96,7 +97,7 @@ export function createPolls(options: PollsOptions) {
     send({ kind: 'shut' });
   }
 
-  /** Opens the door again once a short doubt about the right to poll is over; polls that wait go on then. */
+  /** Opens the door again once polls may pass; those that wait go on then. */
   function reopenSoon(): void {
     clearTimeout(reopening);
     if (loop.door.open || closed) return;

@@ -6,15 +6,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo, Socket } from 'node:net';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
-import type { GatewayNews } from './events.ts';
-import { createFront, type PollWay } from './front.ts';
+import { createFront, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
-import { createPeers, type Poller, pidOf, programWords } from './peers.ts';
-import { createPolls } from './polls.ts';
+import { createPeers, type PeersOptions, type Poller, pidOf, programWords } from './peers.ts';
+import { createPolls, type PollsOptions } from './polls.ts';
 import { createForeign, relay } from './relay.ts';
 import { answerError, askedOf, type Target, targetOf } from './request.ts';
 
-export interface GatewayOptions {
+interface GatewayOptions
+  extends Pick<PeersOptions, 'tree' | 'learnTree'>,
+    Pick<PollsOptions, 'mayPoll' | 'onNews'> {
   readonly apiRoot: string;
   readonly token: string;
   /** The token that the worker has to use: the real one, or one that is valid only here. */
@@ -22,25 +23,13 @@ export interface GatewayOptions {
   /** Null: a new port for each worker. */
   readonly port: number | null;
   readonly allowSetWebhook: boolean;
-  /** Whether polls may pass at this moment. */
-  readonly mayPoll: () => boolean;
-  /** Pids of the whole tree of the worker. */
-  readonly tree: () => readonly number[];
-  /** Reads new processes' environments, by which those are found that have left the tree. */
-  readonly learnTree: () => Promise<unknown>;
   /** Serves bots that do not know of the gateway, too; null: only those that use its address. */
   readonly intercept: LedCalls | null;
-  readonly onNews: (news: GatewayNews) => void;
 }
 
-export interface LedCalls {
-  /** The host that libraries call, whatever the API root is. */
-  readonly host: string;
+interface LedCalls extends Pick<FrontOptions, 'host' | 'cert' | 'key'> {
   /** A program may name another host only in its Host header. */
   readonly byHost: boolean;
-  /** PEM. */
-  readonly cert: string;
-  readonly key: string;
   /** Names the user's own proxy. */
   readonly env: Readonly<NodeJS.ProcessEnv>;
   /** False: calls of other bots are refused (the sandbox). */
@@ -48,12 +37,6 @@ export interface LedCalls {
 }
 
 export type Gateway = ReturnType<typeof createGateway>;
-
-interface Endpoint {
-  readonly port: number;
-  /** Ends all connections, too. */
-  close(): void;
-}
 
 type Call = Exclude<Target, { kind: 'refused' }>;
 
@@ -77,10 +60,10 @@ export function createGateway(options: GatewayOptions) {
   // Polls have their own connection, so that no other call can delay them.
   const pollClient = openHttpClient({ root, connections: 1 });
   const callClient = openHttpClient({ root, connections: CALLS_MAX });
+  type Endpoint = Awaited<ReturnType<typeof listen>>;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
   let preparing: Promise<void> | null = null;
-  /** The worker has set an allowed webhook itself, so its polls get their 409 unchanged. */
   let ownWebhook = false;
   let closed = false;
   const foreign = intercept && createForeign(intercept.env);
@@ -110,8 +93,8 @@ export function createGateway(options: GatewayOptions) {
       onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
     });
 
-  /** Listens at a port (0: any free one); rejects with the system's error. */
-  async function listen(port: number): Promise<Endpoint> {
+  /** Rejects with the system's error. */
+  async function listen(port: number) {
     const sockets = new Set<Socket>();
     const http = createServer(
       {
@@ -148,6 +131,7 @@ export function createGateway(options: GatewayOptions) {
     server.on('error', ignore);
     return {
       port: (server.address() as AddressInfo).port,
+      /** Ends all connections, too. */
       close() {
         server.close();
         http.close();
@@ -223,12 +207,7 @@ export function createGateway(options: GatewayOptions) {
     if (await callerOf(request, response)) foreign?.pass(request, response, new URL(url));
   }
 
-  async function poll(
-    request: IncomingMessage,
-    response: ServerResponse,
-    target: Call,
-    by: PollWay,
-  ): Promise<void> {
+  async function poll(request: IncomingMessage, response: ServerResponse, target: Call, by: PollWay) {
     // Checked before the body is read, as strangers could fill our memory with bodies.
     const poller = await callerOf(request, response);
     if (poller === null) return;
@@ -240,11 +219,7 @@ export function createGateway(options: GatewayOptions) {
     else response.destroy();
   }
 
-  async function changeWebhook(
-    request: IncomingMessage,
-    response: ServerResponse,
-    target: Call,
-  ): Promise<void> {
+  async function changeWebhook(request: IncomingMessage, response: ServerResponse, target: Call) {
     const body = await readBody(request, READ_BYTES_MAX);
     const args = readArgs(target.query, body, request.headers);
     const url = target.method === 'setwebhook' ? args.get('url') : '';
@@ -266,12 +241,6 @@ export function createGateway(options: GatewayOptions) {
     });
   }
 
-  async function open(): Promise<void> {
-    const opened = await listen(options.port ?? 0);
-    if (closed) opened.close();
-    else coming = opened;
-  }
-
   /** Frees the ports; the next worker gets a new one. */
   function leave(): void {
     for (const it of [present, coming]) it?.close();
@@ -284,9 +253,14 @@ export function createGateway(options: GatewayOptions) {
     /** Opens the next worker's endpoint; rejects with the system's error. Simultaneous calls share it. */
     prepare(): Promise<void> {
       if (coming || closed || (options.port !== null && present)) return Promise.resolve();
-      preparing ??= open().finally(() => {
-        preparing = null;
-      });
+      preparing ??= listen(options.port ?? 0)
+        .then((opened) => {
+          if (closed) opened.close();
+          else coming = opened;
+        })
+        .finally(() => {
+          preparing = null;
+        });
       return preparing;
     },
     ready: () => coming !== null || (options.port !== null && present !== null),
@@ -344,7 +318,7 @@ export function createGateway(options: GatewayOptions) {
   };
 }
 
-function ignore(): void {}
+const ignore = () => {};
 
 /** Statuses of redirected calls that do not belong to this bot: another token, or no path of a bot. */
 const FOREIGN = new Set([401, 404]);

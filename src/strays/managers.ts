@@ -95,9 +95,8 @@ export const linuxEdges = (): ManagerEdges => ({
 });
 
 /**
- * Finds the manager that would restart a stray once its tree is stopped; `line`: the stray and its ancestors. Null: none is
- * known. Asks the manager if its tool exists (each question at most 1.5 s), otherwise judges by what can be seen. Name and
- * command hold no token and no control character.
+ * Finds the manager that would restart a stray once its tree is stopped; `line`: the stray and its ancestors. Null: none is known.
+ * Asks the manager if its tool exists, otherwise judges by what can be seen. Name and command hold no token and no control character.
  */
 export async function findManager(line: readonly Proc[], edges: ManagerEdges): Promise<Respawner | null> {
   const cgroupOf = (pid: number | 'self') => layersOf(edges.readText(`/proc/${pid}/cgroup`));
@@ -315,43 +314,29 @@ interface Inspection {
 
 /** `isKept`: a manager within it would start the stray again. */
 async function nameContainer(container: Container, search: Search, isKept: boolean): Promise<Verdict> {
-  const { tool, userUid } = container;
-  const account = engineAccount(container, search);
-  const found = await inspect(container, search);
-  if (found ? found.mainPid > 0 && !reaches(search, found.mainPid) : search.isByHand) return 'not-restarted';
-  const unit = found?.labels.PODMAN_SYSTEMD_UNIT;
+  const { tool, id, userUid } = container;
+  // The account of the engine, if that can't be ours.
+  const account = userUid !== null ? accountOf(search, userUid) : tool === 'podman' ? ROOT : null;
+  const answer = await ask(search, { words: [tool, 'inspect', id] }, account);
+  const found = parseList<Inspection>(answer).find(({ Name }) => Name);
+  const mainPid = found?.State?.Pid ?? 0;
+  if (found ? mainPid > 0 && !reaches(search, mainPid) : search.isByHand) return 'not-restarted';
+  const labels = found?.Config?.Labels ?? {};
+  const unit = labels.PODMAN_SYSTEMD_UNIT;
   if (unit) return await nameUnit({ name: unit, userUid }, search);
-  if (found && !found.restarts && !isKept) return 'look-further';
-  const project = found?.labels['com.docker.compose.project'];
-  const service = found?.labels['com.docker.compose.service'];
+  const policy = found?.HostConfig?.RestartPolicy?.Name || 'no';
+  if (found && policy === 'no' && !isKept) return 'look-further';
+  const project = labels['com.docker.compose.project'];
+  const service = labels['com.docker.compose.service'];
   if (tool === 'docker' && project && service) {
     const words = ['docker', 'compose', '-p', project, 'stop', service];
     return { kind: 'docker compose', name: `${project}/${service}`, steps: [{ words }], account };
   }
-  const name = found?.name ?? container.id.slice(0, 12);
+  const name = found?.Name?.replace(/^\//, '') ?? id.slice(0, 12);
   // podman has no daemon that restarts a stopped container, and has `update --restart` only since version 5.
   const update = tool === 'podman' ? [] : [{ words: [tool, 'update', '--restart=no', name] }];
   const steps = [...update, { words: [tool, 'stop', name] }];
   return { kind: tool, name, steps, account: found ? account : (account ?? ROOT) };
-}
-
-async function inspect(container: Container, search: Search) {
-  const words = [container.tool, 'inspect', container.id];
-  const text = await ask(search, { words }, engineAccount(container, search));
-  const { Name, State, HostConfig, Config } = parseList<Inspection>(text)[0] ?? {};
-  if (!Name) return null;
-  return {
-    name: Name.replace(/^\//, ''),
-    mainPid: State?.Pid ?? 0,
-    restarts: !['no', ''].includes(HostConfig?.RestartPolicy?.Name || 'no'),
-    labels: Config?.Labels ?? {},
-  };
-}
-
-/** The account of the engine, if that can't be ours. */
-function engineAccount({ tool, userUid }: Container, search: Search): Account | null {
-  if (userUid !== null) return accountOf(search, userUid);
-  return tool === 'podman' ? ROOT : null;
 }
 
 /** A pod is restarted until its owner is deleted. Their names are unknown here, so the command looks them up. */

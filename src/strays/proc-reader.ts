@@ -14,11 +14,8 @@ const ARGV_COUNT_MAX = 64;
 /** Longer arguments are cut, such as a class path of 10 KB before the script. */
 const ARG_LENGTH_MAX = 1024;
 
-/** Null: the process has ended. */
-type ProcReader = (pid: number) => ProcDetails | null;
-
-/** Makes a reader that looks for this token. */
-export function createProcReader({ token, botId }: TokenSought): ProcReader {
+/** Makes a reader that looks for this token. It returns null for a process that has ended. */
+export function createProcReader({ token, botId }: TokenSought): (pid: number) => ProcDetails | null {
   const holds = tokenTest(token);
   return (pid) => {
     const uid = ownerOf(`/proc/${pid}`);
@@ -75,9 +72,7 @@ export function maskTokens(text: string): string {
 const VARIABLE =
   /\0(SINGLEPOLL_(?:BOT|RUN|SPAWN)|POLLING_ENABLED|pm_id|PM2_HOME|name|SUPERVISOR_(?:PROCESS_NAME|GROUP_NAME|SERVER_URL))=([^\0]{0,512})/g;
 
-/**
- * The facts of an environment. Null: it was overwritten, as a program that sets its own title may do.
- */
+/** The facts of an environment. Null: it was overwritten, as a program that sets its own title may do. */
 function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv | null {
   if (text !== '' && !text.includes('=')) return null;
   const found: Record<string, string> = {};

@@ -109,21 +109,12 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
 /** Counts and names the processes that could not be looked into. */
 export function sumUp(closed: readonly Proc[], more: Partial<Uninspectable> = {}): Uninspectable {
   const uids = closed.map(({ pid, uid }) => (uid < 0 ? ownerOf(`/proc/${pid}`) : uid));
-  const shares = [...new Set(uids)].map((uid) => [
-    plain(userName(uid), 40),
-    uids.filter((it) => it === uid).length,
-  ]);
+  const sizeOf = (uid: number) => uids.filter((it) => it === uid).length;
+  const shares = [...new Set(uids)].map((uid) => [plain(userName(uid), 40), sizeOf(uid)]);
   const named = closed.length > NAMED_MAX ? [] : closed;
   const names = named.map(({ pid, comm }) => `pid ${pid} (${plain(comm, 40)})`);
-  return {
-    count: closed.length,
-    stuck: 0,
-    unmatched: 0,
-    hidden: false,
-    ...more,
-    users: Object.fromEntries(shares),
-    names,
-  };
+  const counts = { count: closed.length, stuck: 0, unmatched: 0, hidden: false, ...more };
+  return { ...counts, users: Object.fromEntries(shares), names };
 }
 
 function imageOf({ startId, imageId }: ProcStat): string {

@@ -4,7 +4,6 @@
  * The script is the first word that is neither an option nor the value of one, so the options that take a value are listed.
  */
 
-/** The program that a command line runs. */
 export interface Program {
   /** Base name of the first argument without a login shell's dash: `python3`, `gunicorn`, `bash`. */
   readonly name: string;
@@ -77,13 +76,8 @@ export function isShellName(name: string): boolean {
   return SHELLS.test(name);
 }
 
-interface Found {
-  readonly at: number;
-  readonly module: boolean;
-}
-
-/** Index of the script among `argv`, from `from` on, for an interpreter. */
-function findScript(argv: readonly string[], from: number, kind: Interpreter): Found | null {
+/** Index of the script among `argv`, from `from` on, for an interpreter, and whether it is a module's name. */
+function findScript(argv: readonly string[], from: number, kind: Interpreter) {
   const at = (index: number, module = false) => (index < argv.length ? { at: index, module } : null);
   // `uv run …` runs a script, `uv sync` does not.
   const needsCommand = kind.family === 'runner';
@@ -98,7 +92,7 @@ function findScript(argv: readonly string[], from: number, kind: Interpreter): F
     if (kind.valued.has(option)) i += 1;
     else if (arg.startsWith('-')) continue;
     else if (!commandSeen && kind.commands.has(arg)) commandSeen = true;
-    else return needsCommand && !commandSeen ? null : { at: i, module: false };
+    else return needsCommand && !commandSeen ? null : at(i);
   }
   return null;
 }
@@ -155,15 +149,9 @@ export function matchesProgram(program: Program, cwd: string | null, pattern: Re
   const candidates = [program.path, ...program.scripts];
   const last = program.scripts.at(-1);
   if (program.module && last !== undefined) candidates.push(`${last.replaceAll('.', '/')}.py`);
-  return candidates.some(
-    (path) =>
-      reachesName(path, pattern) ||
-      (cwd !== null && isRelative(path) && reachesName(`${cwd}/${path.replace(/^\.\//, '')}`, pattern)),
-  );
-}
-
-function isRelative(path: string): boolean {
-  return !path.startsWith('/') && path !== '';
+  const inFolder = candidates.filter((path) => path !== '' && !path.startsWith('/'));
+  if (cwd !== null) candidates.push(...inFolder.map((path) => `${cwd}/${path.replace(/^\.\//, '')}`));
+  return candidates.some((path) => reachesName(path, pattern));
 }
 
 function reachesName(path: string, pattern: RegExp): boolean {

@@ -143,7 +143,7 @@ export function createProver(options: ProverOptions) {
   function getUpdates(timeoutS: number, signal?: AbortSignal): Promise<Reply<readonly Update[]>> {
     const params = { timeout: timeoutS, limit: 1 };
     const timeoutMs = (timeoutS + 5) * 1_000;
-    return api.call('getUpdates', params, { timeoutMs, ...(signal ? { signal } : {}) });
+    return api.call('getUpdates', params, { timeoutMs, signal });
   }
 
   /** Sends our own polls until it is known which processes poll. */

@@ -99,10 +99,7 @@ export function supervisorOf(pid: number, { procs, selfPid, supervisors }: Surro
   return null;
 }
 
-/**
- * What is left of the session and the group of an ended worker. While they exist its pid can't be reused, so a process with that
- * pid shows that they are gone.
- */
+/** What is left of the session and the group of an ended worker. They keep its pid from being reused: one that has it shows that they are gone. */
 export function leftBy(worker: number, { procs, workerTree }: Surroundings): Proc[] {
   const heir = procs.get(worker);
   if (worker <= 1 || workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];
@@ -128,11 +125,6 @@ const RUNNERS =
 /** Children of `multiprocessing`, which uvicorn and others use to run an app in workers. */
 const MULTIPROCESSING = /multiprocessing\.(?:spawn|forkserver|resource_tracker)/;
 
-function scriptName(script: string): string {
-  // npm is shown as `npm-cli.js` or `npx-cli.js` before it sets a title; yarn and pnpm as `yarn.js`, `pnpm.cjs`.
-  return baseName(script).replace(/(?:-cli)?\.(?:[cm]?js|py|rb)$/, '');
-}
-
 /** Both run the same script (a forked master and its worker, a reloader and its child). */
 function sameProgram(parent: Proc, child: Proc): boolean {
   const above = readProgram(parent.argv, parent.comm);
@@ -152,10 +144,10 @@ function runsOnly(parent: Proc, child: Proc, { children }: Surroundings): boolea
   if (kind !== null && kind !== 'shell') return false;
   if (kind === null && sameProgram(parent, child)) return true;
   const { name, scripts } = readProgram(parent.argv, parent.comm);
+  // npm is shown as `npm-cli.js` or `npx-cli.js` before it sets a title; yarn and pnpm as `yarn.js`, `pnpm.cjs`.
+  const names = scripts.map((it) => baseName(it).replace(/(?:-cli)?\.(?:[cm]?js|py|rb)$/, ''));
   const isRunner =
-    kind === 'shell'
-      ? !isInteractiveShell(parent.argv)
-      : [name, ...scripts.map(scriptName)].some((it) => RUNNERS.has(it));
+    kind === 'shell' ? !isInteractiveShell(parent.argv) : [name, ...names].some((it) => RUNNERS.has(it));
   const below = new Set(descend(child, children));
   return isRunner && (children.get(parent.pid) ?? []).every((it) => it.state === 'Z' || below.has(it));
 }

@@ -36,7 +36,7 @@ export interface BotApi {
 
 export interface CallOptions {
   readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Me {

@@ -25,34 +25,23 @@ export type WebhookOutcome =
  */
 export async function clearWebhook(
   api: BotApi,
-  options: {
-    readonly keep: boolean;
-    readonly dropPending: boolean;
-    readonly signal?: AbortSignal;
-  },
+  options: { readonly keep: boolean; readonly dropPending: boolean; readonly signal?: AbortSignal },
 ): Promise<WebhookOutcome> {
-  const giveUp = options.signal ? { signal: options.signal } : {};
-  const before = await api.call<WebhookInfo>('getWebhookInfo', {}, giveUp);
+  const { signal } = options;
+  const before = await api.call<WebhookInfo>('getWebhookInfo', {}, { signal });
   if (before.kind !== 'ok') return { kind: 'failed', reply: before };
   const url = before.result.url;
   const shown = maskWebhookUrl(url);
   if (url !== '' && options.keep) return { kind: 'kept', url: shown };
   if (url === '' && !options.dropPending) {
-    return {
-      kind: 'clear',
-      pending: before.result.pending_update_count,
-      dropped: false,
-      lastError: before.result.last_error_message ?? null,
-    };
+    const { pending_update_count: pending, last_error_message: lastError = null } = before.result;
+    return { kind: 'clear', pending, dropped: false, lastError };
   }
   for (let attempt = 0; attempt < 2; attempt++) {
-    const deleted = await api.call(
-      'deleteWebhook',
-      options.dropPending ? { drop_pending_updates: true } : {},
-      giveUp,
-    );
+    const params = options.dropPending ? { drop_pending_updates: true } : {};
+    const deleted = await api.call('deleteWebhook', params, { signal });
     if (deleted.kind !== 'ok') return { kind: 'failed', reply: deleted };
-    const after = await api.call<WebhookInfo>('getWebhookInfo', {}, giveUp);
+    const after = await api.call<WebhookInfo>('getWebhookInfo', {}, { signal });
     if (after.kind !== 'ok') return { kind: 'failed', reply: after };
     if (after.result.url === '') {
       const pending = after.result.pending_update_count;
