@@ -1,7 +1,4 @@
-/**
- * Alerts and the daily digest of one run: looks when something may have changed, and every few seconds, and passes messages to the senders. Supervision
- * never waits for it.
- */
+/** Alerts and the daily digest of one run: looks at every change and tick, and passes messages on. Supervision never waits for it. */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AlertConfig } from '../config/checks.ts';

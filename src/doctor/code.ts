@@ -1,9 +1,6 @@
-/**
- * What source code does, by matching and not by parsing: where it polls or sets a webhook, and whether that happens when a file is run or
- * imported. Knows Python, JavaScript with TypeScript, and Go.
- */
+/** Where source code polls or sets a webhook, and whether that happens when a file is run or imported: by matching, not by parsing. */
 import { type Language, LIBRARIES } from '../intercept/libraries.ts';
-import { folderOf, isKind, lineAt, matchesIn, type Project, pathsInProject } from './files.ts';
+import { folderOf, isEnvFile, isKind, lineAt, matchesIn, type Project, pathsInProject } from './files.ts';
 
 /** A place in the code; `what` is the call there, such as `run_polling`. */
 export type Evidence = { readonly file: string; readonly line: number; readonly what: string };
@@ -18,8 +15,8 @@ export function languageOf(path: string): Language | null {
 }
 
 /**
- * Calls by which bots poll or set webhooks: language, pattern of the call, and what the file must hold besides. The first group is the
- * name that is told; BOT is a variable with a bot in it, and EMPTY are arguments that take the webhook away.
+ * Calls that poll or set a webhook: language, pattern of the call (its first group is the name that is told), and what the file must hold
+ * besides. BOT is a variable with a bot in it, and EMPTY are arguments that take the webhook away.
  */
 const CALLS = String.raw`
 poll  python  \.(run_polling|start_polling|infinity_polling)\b
@@ -53,10 +50,7 @@ hook  go  \.(SetWebhook|NewWebhook\w*)\s*\(`
     return { kind, language, call: RegExp(source, 'g'), beside: RegExp(beside) };
   });
 
-/**
- * The first library of the table that a project imports, with the place where it does: of two releases the one that shows itself comes
- * first there, and calls of the project's own come last. `apiRoot` is null where it speaks MTProto.
- */
+/** The first library of the table that a project imports, with the place where it does. `apiRoot` is null where it speaks MTProto. */
 export function findLibrary(files: readonly { path: string; text: string }[], language?: string) {
   for (const library of LIBRARIES.filter((it) => language === undefined || it.language === language))
     for (const { path: file, text } of files) {
@@ -71,7 +65,6 @@ const PYTHON =
   /(^[ \t]*(?:[rRuUbB]{0,2})(?:"""[\s\S]*?(?:"""|$(?![\s\S]))|'''[\s\S]*?(?:'''|$(?![\s\S])))|#.*)|"""[\s\S]*?"""|'''[\s\S]*?'''|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?/gm;
 const SLASHES =
   /(\/\/.*|\/\*[\s\S]*?(?:\*\/|$(?![\s\S])))|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|`(?:\\[\s\S]|[^`\\])*`?/gm;
-/** Shell, YAML, TOML, ini, Dockerfile, Makefile. */
 const HASH = /(?<=^|\s)(#.*)$/gm;
 
 /** Comments and docstrings as spaces; every other character, and every line, stays in its place. */
@@ -90,10 +83,7 @@ const indentOf = (row = ''): number => row.replaceAll('\t', '    ').search(/\S|$
 const BRANCH = /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/;
 const DEFINES = /^\s*(?:export\s+)?(?:async\s+)?(?:def|function|const)\s+(\w+)\s*(?:=\s*(?:async\s*)?)?\(/;
 
-/**
- * The conditions above a line (from 1) that are indented less, from the left edge on (`if …`, `case …`), and those of the calls of the
- * function that it stands in: `async def run_by_webhook(): …`.
- */
+/** The conditions above a line (from 1) that are indented less, and those of the calls of the function that it stands in. */
 export function conditionsOf(code: string, line: number): string[] {
   const rows = code.split('\n');
   const name = DEFINES.exec(rows.slice(0, line).findLast((row) => DEFINES.test(row)) ?? '')?.[1] ?? '(?!)';
@@ -148,6 +138,7 @@ export function studyCode(project: Project) {
   }
 
   const imports = new Map([...codes].map(([path, code]) => [path, importsIn(path, code)]));
+
   function importsIn(path: string, code: string) {
     const folder = folderOf(path);
     if (languageOf(path) !== 'python')
@@ -194,19 +185,14 @@ export function studyCode(project: Project) {
     return places.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
   }
 
-  // Tests, examples and documentation don't run in production, so their polls don't count.
   const files = project.files.filter(({ path }) => !isKind('aside', path));
   const polls = allPolls.filter(({ file }) => !isKind('aside', file));
-  /** These places take updates by webhook, or set one. */
   const webhooks = callsIn('hook', files);
   const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
   /** There is Telegram code, and none of it polls. */
   const isForWebhook = polls.length === 0 && (webhooks.length > 0 || isMtproto);
+  const settings = files.filter(({ path }) => /singlepoll\.toml$/.test(path) || isEnvFile(path));
   /** The project says that it shares one. */
-  const lease = files.some(
-    ({ path, text }) =>
-      (path.endsWith('singlepoll.toml') || (isKind('env', path) && !isKind('example', path))) &&
-      /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text),
-  );
+  const lease = settings.some(({ text }) => /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text));
   return { project, texts, files, codeOf, polls, webhooks, isForWebhook, lease, source, reached, pollsOf };
 }

@@ -1,4 +1,4 @@
-/** YAML, JSON (which YAML's parser reads, too, with its lines), TOML, ini and pm2's JavaScript as values with the line of each key. */
+/** YAML, JSON (which YAML's parser reads, too), TOML, ini and pm2's JavaScript as values with the line of each key. */
 import { parse as parseToml } from 'smol-toml';
 import { isMap, isNode, isSeq, LineCounter, parseAllDocuments } from 'yaml';
 import { singleQuote } from '../shell.ts';
@@ -6,7 +6,7 @@ import { withoutComments } from './code.ts';
 import { lineAt } from './files.ts';
 
 export type Path = readonly (string | number)[];
-/** Plain objects and arrays, and the line (from 1) of a key, or of the nearest thing above it that is there. */
+/** A value, and the line (from 1) of a key, or of the nearest thing above it that is there. */
 export type Document = { readonly value: unknown; lineOf(path: Path): number };
 
 /** The documents of a file; those that can't be parsed (templates) are left out. */

@@ -1,7 +1,6 @@
 /**
- * Reads the files of somebody's project, and tells by their names what they are. Bounded in files, bytes, levels and time; follows
- * no symlink to a folder, waits for no FIFO, passes over folders of dependencies, caches and builds. Paths are relative to the
- * project, with slashes.
+ * Reads the files of somebody's project, and tells by their names what they are. Bounded in files, bytes and levels; follows no symlink
+ * to a folder, passes over folders of dependencies, caches and builds. Paths are relative to the project, with slashes.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -43,13 +42,11 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
   script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$|Procfile/,
   /** Shell that people and workflows run. */
   deploy: /\.(sh|bash)$|akefile$|justfile$|\.github\/workflows\//,
-  /** Where variables are set. */
   setting:
     /(^|\/)\.?env(\.(?!example|sample)[^/]*)?$|\.env$|ockerfile|(compose[\w.-]*|render)\.ya?ml$|fly\.toml$/,
   env: /(^|\/)(\.?env(\.[\w.-]+)?|[\w.-]+\.env|\.flaskenv)$(?<!\.(js|ts|py|sh|go))/,
   /** A log that programs write, not code about logging. */
   log: /\.(log|out|err)(\.\d+)?$|(^|\/)logs?\/[^/]*\.(txt|json|jsonl)$/,
-  /** Settings that people copy and fill in. */
   example: /(^|[/._-])(example|sample|template|dist|defaults?|schema)([._-]|$)(?!.*\/)/i,
   /** What does not run in production: tests, examples, documentation, and what a compiler made of the source. */
   aside:
@@ -57,19 +54,19 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
   /** For a developer's own machine: `Procfile.dev`, `compose.override.yml`, the script `watch:bot`. */
   development:
     /((^|\/)(dev|watch)|(^|[/:._-])(dev|develop|development|local|override|debug|tests?|testing|watch|lint|format|hot|ci)([:._-]|$))(?!.*\/)/i,
-  /** A name that a bot would have. */
   bot: /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i,
 };
 
 export const isKind = (kind: string, path: string): boolean => KINDS[kind]?.test(path) ?? false;
 
+/** One that a program reads, not one to be copied and filled in. */
+export const isEnvFile = (path: string): boolean => isKind('env', path) && !isKind('example', path);
+
 const PROBLEMS: Readonly<Record<string, string>> = { ENOENT: 'is not there', ENOTDIR: 'is not a folder' };
-const HINT = 'singlepoll doctor path/to/the/project';
 
 /** Throws SinglepollError where the folder itself can't be listed. */
 export function readProject(root: string, most = LIMITS) {
   const files: ProjectFile[] = [];
-  /** Why not everything was looked at. */
   const limits = new Set<string>();
   let [count, bytes] = [0, 0];
   function read(path: string): void {
@@ -89,7 +86,8 @@ export function readProject(root: string, most = LIMITS) {
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException;
       const problem = PROBLEMS[code] ?? `can’t be read (${code})`;
-      if (folder === '') throw new SinglepollError(EXIT.config, `${showValue(root)} ${problem}`, HINT);
+      const hint = 'singlepoll doctor path/to/the/project';
+      if (folder === '') throw new SinglepollError(EXIT.config, `${showValue(root)} ${problem}`, hint);
       limits.add(`${folder} ${problem}`);
       return [];
     }

@@ -6,7 +6,7 @@ import { isOpenToOthers, modeText } from '../files.ts';
 import { areOthersHidden, hasProcfs } from '../machine/procfs.ts';
 import { findSetpriv } from '../supervisor/worker.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
-import { type Finding, isKind, type ProjectFile } from './files.ts';
+import { type Finding, isEnvFile, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
 /** `ok` null: it was not looked at. What is well has no cure. */
@@ -60,12 +60,12 @@ function checkStateFolder(): Check {
 /** Env files with a token that other users of the machine may read or write. */
 export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
   const well = seen('env-permissions', true, 'no env file with a token is open to other users');
-  const found = files.flatMap(({ path: file, text, mode }) => {
-    const isOpen = isOpenToOthers(mode) && isKind('env', file) && !isKind('example', file);
-    const problem = `${file} holds a token and is open to other users (mode ${modeText(mode)})`;
-    const open = seen('env-permissions', false, problem, `chmod 600 ${file}`, file);
-    return isOpen && tokensIn(text).length > 0 ? open : [];
-  });
+  const found = files
+    .filter(({ path, text, mode }) => isOpenToOthers(mode) && isEnvFile(path) && tokensIn(text).length > 0)
+    .map(({ path: file, mode }) => {
+      const problem = `${file} holds a token and is open to other users (mode ${modeText(mode)})`;
+      return seen('env-permissions', false, problem, `chmod 600 ${file}`, file);
+    });
   return found.length === 0 ? [well] : found;
 }
 
@@ -81,16 +81,18 @@ async function checkNetwork(root: URL): Promise<Check[]> {
   const begin = performance.now();
   const path = root.pathname + root.search;
   const limits = { answerBytesMax: 64 * 1024, signal: AbortSignal.timeout(ANSWER_MS) };
-  const answer: Answer = await client
-    .ask({ method: 'GET', path, headers: ['user-agent', 'singlepoll'], ...limits })
-    .then(
-      ({ status, headers: { date } }) => ({ failure: null, status, date }),
-      ({ name, code, message }: NodeJS.ErrnoException) => ({
-        failure: name === 'TimeoutError' ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message),
-      }),
-    );
-  client.close();
-  return judgeAnswer(root, { ...answer, tookMs: Math.round(performance.now() - begin) });
+  try {
+    const asked = { method: 'GET', path, headers: ['user-agent', 'singlepoll'], ...limits } as const;
+    const { status, headers } = await client.ask(asked);
+    const tookMs = Math.round(performance.now() - begin);
+    return judgeAnswer(root, { failure: null, status, date: headers.date, tookMs });
+  } catch (error) {
+    const { name, code, message } = error as NodeJS.ErrnoException;
+    const failure = name === 'TimeoutError' ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message);
+    return judgeAnswer(root, { failure });
+  } finally {
+    client.close();
+  }
 }
 
 /** DNS, reach of the API root and the clock against its Date header, from one answer. */

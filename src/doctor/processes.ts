@@ -1,7 +1,4 @@
-/**
- * Every process that a project's files start; the source file that its command runs in the end, followed through npm scripts, wrappers,
- * watchers and servers; and whether that polls. Which file starts what, and where it says so, is one table.
- */
+/** The processes that the project's files start, the source file that each runs in the end, and whether that polls. */
 import { basename } from 'node:path';
 import { languageOf, studyCode } from './code.ts';
 import { at, commandText, environmentOf, pathsOf, readDocuments, stepsOf, text } from './documents.ts';
@@ -76,10 +73,7 @@ export function studyProject(project: Project) {
   });
   return { ...known, processes: [...own, ...counted] };
 
-  /**
-   * An image without a command runs what the Dockerfile says that it is built from, else the project's only one; App Engine runs gunicorn
-   * where there is none.
-   */
+  /** What an image without a command runs: what its Dockerfile says, else the project's only one; on App Engine gunicorn. */
   function impliedBy(it: (typeof said)[number]): { command: string; folder: string } {
     const build = at(it.value, ['build']);
     const path = build && joinPath(it.folder, text(at(build, ['dockerfile'])) ?? 'Dockerfile');
@@ -93,7 +87,6 @@ export function studyProject(project: Project) {
 function processesIn(file: string, content: string, texts: ReadonlyMap<string, string>) {
   const places = PLACES.filter((place) => place.file.test(file));
   const documents = places.some(({ lines }) => !lines) ? readDocuments(file, content) : [];
-  /** A line of a file that says a process, as a document. */
   const lineAsDocument = ({ 1: name, 2: command = '', index }: RegExpExecArray) => ({
     value: { name: name || basename(file), command: command.trim() },
     lineOf: () => lineAt(content, index),
@@ -119,7 +112,7 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
         const image = textAt('image') ?? textAt('image>repository') ?? '';
         const { name: title, script } = Object(value);
         const names = [name, title, script, at(root, ['app']), image.replace(/[/:@]/g, ' ')].join(' ');
-        const environment = [root, value].map(environmentOf).join();
+        const environment = environmentOf(root) + environmentOf(value);
         return {
           ...{ manager, file, name, folder, document, path, value, image, of: more.of },
           line: document.lineOf('line' in more ? [...path, keys[0]!] : path),
@@ -140,13 +133,11 @@ function processesIn(file: string, content: string, texts: ReadonlyMap<string, s
 const HAS_TOKEN = /BOT_?TOKEN|TELEGRAM\w*TOKEN|\bTG_\w*TOKEN/i;
 const INFRASTRUCTURE =
   /^(?:[\w.:-]+\/)*(postgres|postgresql|mysql|mariadb|mongo|redis|valkey|nginx|traefik|caddy|rabbitmq|kafka|zookeeper|elasticsearch|grafana|prometheus|minio|memcached|adminer|pgadmin4?|certbot|vault|etcd|busybox|alpine|telegram-bot-api)(?:[:@-]|$)/;
-/** Where these say no command, the image or the platform has one. */
 const BY_IMAGE = /^(compose|kubernetes|fly|render|railway|digitalocean|appengine)$/;
 
 const SERVER = /^(gunicorn|uvicorn|hypercorn|daphne|granian|waitress-serve|uwsgi|flask|fastapi|litestar)$/;
 const PYTHON = /^python[\d.]*$/;
 const SCRIPTING = /^(node|tsx|ts-node|bun|deno|nodemon|ts-node-dev|tsnd|pm2(-\w+)?)$/;
-/** Starts the command again whenever a file changes. */
 const WATCHER =
   /(?<=^|[\s/])(?:(nodemon|node-dev|ts-node-dev|tsnd|watchmedo|watchfiles|hupper|watchexec|entr|reflex|air|supervisor|onchange|gow)|(node|bun|tsx|deno)\b.*? (--watch|--hot|(?<=tsx )watch)(?:-path)?)(?=[\s=]|$)/;
 const RUNS_LINES = /^((ba|da|a|z)?sh|concurrently|run-p|npm-run-all)$/;

@@ -1,7 +1,4 @@
-/**
- * What makes a 409, as a table: settings that run several copies, commands and lines of code that end somebody's polling, lose updates
- * or are a second poller themselves. Beside it: processes that poll side by side, and the tokens.
- */
+/** What makes a 409 or loses updates: settings, commands and lines of code as a table; beside it processes that poll side by side. */
 import { conditionsOf, type Evidence, minds, told } from './code.ts';
 import { at, environmentOf, stepsOf } from './documents.ts';
 import { type Finding, folderOf, isKind, lineAt, matchesIn } from './files.ts';
@@ -203,7 +200,6 @@ function inSettings(process: Process, { files }: Facts): Finding[] {
   });
 }
 
-/** What is known of a text beside the file that it stands in. */
 type Known = { line?: number; note?: boolean; polls?: Evidence | null };
 
 function inText(facts: Facts, place: string, file: string, text: string, known: Known = {}): Finding[] {
@@ -239,7 +235,6 @@ function proven(proof: string, file: string, name: string | undefined, facts: Fa
   return runs.find(({ words }) => RegExp(proof).test(words.join(' ')))?.polls ?? null;
 }
 
-/** Where processes of one file run side by side. */
 const SIDE_BY_SIDE = /^(procfile|compose|fly|supervisord|render|heroku|digitalocean|kubernetes)$/;
 
 function twoPollers(facts: Facts): Finding[] {

@@ -2,7 +2,7 @@
 import { parseEnvFile } from '../config/files.ts';
 import { WHOLE_TOKEN } from '../config/token.ts';
 import { runTool } from '../tools.ts';
-import { type Finding, isKind, lineAt } from './files.ts';
+import { type Finding, isEnvFile, isKind, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
 /** Those of Telegram's own documentation. */
@@ -27,14 +27,15 @@ function isMadeUp(bot: string, token: string): boolean {
 
 export function findTokens({ project, files }: Facts): Finding[] {
   const leaks = project.files.flatMap(({ path: file, text, isCut }) => {
-    const [isLog, isExample] = [isKind('log', file), isKind('example', file)];
-    if (!isLog && (isKind('aside', file) || (isKind('env', file) && !isExample))) return [];
+    const isLog = isKind('log', file);
+    if (!isLog && (isKind('aside', file) || isEnvFile(file))) return [];
     const [rule, where] = isLog
       ? ['token-in-log', 'log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)']
       : ['token-in-file', 'file: everybody who gets a copy of it has a poller'];
+    const instead = isKind('example', file) ? '' : ', and os.environ or process.env here';
     const cure = isLog
       ? `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`
-      : `@BotFather /revoke, the new token into .env${isExample ? '' : ', and os.environ or process.env here'}`;
+      : `@BotFather /revoke, the new token into .env${instead}`;
     return tokensIn(text).map(({ bot, index }) => {
       const line = isCut ? null : lineAt(text, index);
       return { rule, file, line, why: `a token of bot ${bot} stands in the ${where}`, cure };
@@ -60,17 +61,15 @@ function inTwoEnvFiles(files: Facts['files']): Finding[] {
   });
 }
 
-const GIT_MS = 10_000;
 /** Added lines that look like a token. No program that the repository's settings name is run, nothing is fetched, locked or written. */
 const GIT = `--no-pager --no-optional-locks -c core.fsmonitor=false -c core.hooksPath=/dev/null
   -c log.showSignature=false -c core.quotePath=false -c diff.external= -c core.sshCommand=false log --all --no-color
   --no-ext-diff --no-textconv --no-renames --no-show-signature -U0 -p -G[0-9]{6,14}:[A-Za-z0-9_-]{30,50}`;
-const GIT_ENV = { GIT_TERMINAL_PROMPT: '0', GIT_NO_LAZY_FETCH: '1' };
 
 /** `limits` says why not all of it was looked at. */
 export async function lookIntoHistory(folder: string, ownToken: string | null) {
   const args = ['-C', folder, ...GIT.split(/\s+/), '--format=commit %H', '--', '.'];
-  const options = { timeoutMs: GIT_MS, env: GIT_ENV };
+  const options = { timeoutMs: 10_000, env: { GIT_TERMINAL_PROMPT: '0', GIT_NO_LAZY_FETCH: '1' } };
   const { code, stdout, stderr, isMissing } = await runTool('git', args, options);
   // No repository, or one without commits, is nothing to tell.
   const isNone = /not a git repository|not have any commits|bad default revision|unknown revision/i;
@@ -82,9 +81,8 @@ export async function lookIntoHistory(folder: string, ownToken: string | null) {
 
 /** Tests make tokens up. */
 const IN_A_TEST = /(^|\/)(tests?|__tests__|specs?|fixtures)\/|[._-](test|spec)\.\w+$|(^|\/)test_/;
-const MOST_FINDINGS = 20;
 
-/** From the output of `git log -p -U0`: each token once, at its newest commit. */
+/** From the output of `git log -p -U0`: the first twenty tokens, each once, at its newest commit. */
 export function judgeHistory(text: string, ownToken: string | null): Finding[] {
   const found = new Map<string, Finding>();
   let [commit, file, line] = ['', '', 0];
@@ -104,5 +102,5 @@ export function judgeHistory(text: string, ownToken: string | null): Finding[] {
       line += 1;
     }
   }
-  return [...found.values()].slice(0, MOST_FINDINGS);
+  return [...found.values()].slice(0, 20);
 }

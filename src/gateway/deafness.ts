@@ -18,10 +18,8 @@ export const noSilence = {
 
 export type SilenceEvent =
   | { readonly kind: 'spawned'; readonly required: boolean }
-  | { readonly kind: 'ended' | 'asked' | 'answered' }
-  | { readonly kind: 'completed' }
-  | { readonly kind: 'api'; readonly down: boolean }
-  | { readonly kind: 'due' };
+  | { readonly kind: 'ended' | 'asked' | 'answered' | 'completed' | 'due' }
+  | { readonly kind: 'api'; readonly down: boolean };
 
 /** A timer this late was delayed by a stop of our own process (of any length) or by a busy machine. */
 const LATE_MS = 100;

@@ -187,18 +187,12 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
   const isOut = door.upstream?.poll.connection === connection;
   const upstream = isOut ? aborted(door.upstream, effects) : door.upstream;
   const polled = door.polls.some((it) => it.connection === connection);
-  const owner =
-    door.owner?.connection === connection
-      ? // The end of an idle connection is no sign of polling.
-        { ...door.owner, connection: null, sinceMs: polled ? atMs : door.owner.sinceMs }
-      : door.owner;
-  return {
-    ...door,
-    upstream,
-    owner,
-    polls: door.polls.filter((it) => it.connection !== connection),
-    seconds: door.seconds.filter((it) => it !== connection),
-  };
+  let { owner } = door;
+  // The end of an idle connection is no sign of polling.
+  if (owner?.connection === connection)
+    owner = { ...owner, connection: null, sinceMs: polled ? atMs : owner.sinceMs };
+  const polls = door.polls.filter((it) => it.connection !== connection);
+  return { ...door, upstream, owner, polls, seconds: door.seconds.filter((it) => it !== connection) };
 }
 
 /** The connections of a dead process may end later, or never if a child has inherited them. */
@@ -289,12 +283,7 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
     door = answered(door, poll, atMs);
   }
   const { upstream } = door;
-  if (
-    upstream &&
-    !upstream.accepted &&
-    !upstream.aborting &&
-    atMs >= upstream.startedAtMs + policy.acceptedAfterMs
-  ) {
+  if (upstream && atMs >= acceptedAtMs(upstream, policy)) {
     effects.push({ do: 'accepted', attempt: upstream.attempt });
     door = { ...door, upstream: { ...upstream, accepted: true } };
   }
@@ -364,14 +353,18 @@ function deadlineMs(door: Door, poll: Poll, policy: DoorPolicy): number {
   return poll.askedAtMs + dueMs;
 }
 
+/** Infinity: it counts as accepted already, or was given up. */
+function acceptedAtMs({ accepted, aborting, startedAtMs }: UpstreamPoll, policy: DoorPolicy): number {
+  return accepted || aborting ? Number.POSITIVE_INFINITY : startedAtMs + policy.acceptedAfterMs;
+}
+
 function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null {
   let next = Number.POSITIVE_INFINITY;
   const at = (dueMs: number) => {
     if (dueMs > atMs) next = Math.min(next, dueMs);
   };
   for (const poll of door.polls) at(deadlineMs(door, poll, policy));
-  if (door.upstream && !door.upstream.accepted && !door.upstream.aborting)
-    at(door.upstream.startedAtMs + policy.acceptedAfterMs);
+  if (door.upstream) at(acceptedAtMs(door.upstream, policy));
   if (door.polls.length > 0) at(door.notBeforeMs);
   if (door.owner) at(door.owner.sinceMs + policy.ownerIdleMs);
   return Number.isFinite(next) ? next : null;

@@ -97,12 +97,11 @@ function addJsonParams(text: string, args: Args): void {
 
 /** The request can't be read and is answered with this status. */
 export class UnreadableRequest extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
     super(message);
-    this.name = 'UnreadableRequest';
-    this.status = status;
   }
 }
 

@@ -85,7 +85,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     onLeft(poller.connection);
     const pid = pidOf(poller.name);
     const look = () => {
-      if (pid === null || !known.has(pid) || lives(pid)) return;
+      if (pid === null || !known.has(pid) || aliveStat(pid)) return;
       known.delete(pid);
       onDeath(poller.name);
     };
@@ -136,8 +136,4 @@ export function programWords(pid: number | null): string {
   const argv = pid === null ? [] : argvOf(pid);
   const script = argv.findIndex((word, i) => i > 0 && !word.startsWith('-'));
   return plainCommand(argv.slice(0, script < 0 ? argv.length : script + 1)) || 'the worker';
-}
-
-function lives(pid: number): boolean {
-  return process.platform !== 'linux' || aliveStat(pid) !== null;
 }

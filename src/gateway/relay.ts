@@ -82,17 +82,10 @@ function framed(request: IncomingMessage, body: Buffer | undefined): string[] {
 }
 
 /** Headers that belong to one connection only (RFC 9110, section 7.6.1). */
-const OF_ONE_CONNECTION = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
+const OF_ONE_CONNECTION = new Set(
+  `connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer
+  transfer-encoding upgrade`.split(/\s+/),
+);
 /** `expect`: Node has answered it already. */
 const NOT_UPSTREAM = new Set([...OF_ONE_CONNECTION, 'host', 'expect']);
 

@@ -78,14 +78,8 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
     sayings.push({ what: 'overlap', again: false });
   } else {
     if (overlap.over) sayings.push({ what: 'overlap', again: true });
-    const { kicks } = overlap;
-    overlap = {
-      ...overlap,
-      lastKickMs: atMs,
-      kicks: kicks + 1,
-      livedMs: overlap.livedMs + livedMs,
-      over: false,
-    };
+    const sums = { kicks: overlap.kicks + 1, livedMs: overlap.livedMs + livedMs };
+    overlap = { ...overlap, ...sums, lastKickMs: atMs, over: false };
   }
   if (!overlap.isRival && atMs - overlap.sinceMs >= policy.rivalAfterMs) {
     overlap = { ...overlap, isRival: true };
@@ -106,11 +100,8 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
  * that, another poll may have ended it already.
  */
 export function undisturbed(before: Rivalry, atMs: number, surely: boolean): Rivalry {
-  return {
-    ...before,
-    polledSinceKick: before.polledSinceKick || surely,
-    calmSinceMs: before.calmSinceMs ?? atMs,
-  };
+  const { polledSinceKick, calmSinceMs } = before;
+  return { ...before, polledSinceKick: polledSinceKick || surely, calmSinceMs: calmSinceMs ?? atMs };
 }
 
 /** Polling stands still for another reason (an outage), which does not count as calm. */

@@ -1,5 +1,4 @@
 /** Opens the engine of a lease, and describes the lease from the keeper's state or from one look at the record. */
-import { holderText } from '../output/words.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { type Keeper, type KeeperPolicy, stopAtMs, takeFromMs } from './keeper.ts';
 import type { LeaseRecord, LeaseStore } from './store.ts';
@@ -40,9 +39,10 @@ export function leaseEntry(
   return { ...entry, expiresAt: at(takeMs), decision: { what: 'take', at: at(takeMs) } };
 }
 
+/** `box-a:4711`, and since when. */
 export function holderOf(rec: LeaseRecord | undefined): Pick<LeaseEntry, 'holder' | 'since'> {
   if (!rec?.holder) return { holder: null, since: null };
-  return { holder: holderText({ host: rec.host ?? null, pid: rec.pid ?? null }), since: rec.since ?? null };
+  return { holder: `${rec.host ?? 'unknown'}:${rec.pid ?? '?'}`, since: rec.since ?? null };
 }
 
 /** Looks at the record once, without seeking the lease. Never rejects: what is wrong is in `unreachable`. */

@@ -3,6 +3,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { text } from 'node:stream/consumers';
 import { parseObject } from '../config/files.ts';
+import { PROBE_AFTER_MS } from './store.ts';
 import type { LeaseTls } from './url.ts';
 
 export interface HttpCall {
@@ -13,9 +14,6 @@ export interface HttpCall {
 }
 
 export type Http = ReturnType<typeof openHttp>;
-
-/** A watch may be silent for long; this probe finds out that the other side is gone. */
-const PROBE_AFTER_MS = 10_000;
 
 /** `tls` is asked at each call; renewed certificates make new connections. */
 export function openHttp(origin: string, tls: () => LeaseTls) {

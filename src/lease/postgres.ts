@@ -5,7 +5,14 @@
 import { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { Client, type DatabaseError } from 'pg';
-import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
+import {
+  createStore,
+  EngineAnswer,
+  type Entry,
+  type LeaseStore,
+  PROBE_AFTER_MS,
+  type Rule,
+} from './store.ts';
 import { filesOf, type LeaseUrl } from './url.ts';
 
 const TABLE = 'CREATE TABLE IF NOT EXISTS singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)';
@@ -15,8 +22,6 @@ const CREATE =
 // Under READ COMMITTED the condition is evaluated again once the row is locked.
 const CAS =
   "WITH w AS (UPDATE singlepoll_lease SET rec = $2 WHERE name = $1 AND rec = $4 RETURNING 1) SELECT pg_notify($3, '') FROM w";
-/** A session may be silent for long; this probe finds out that the other side is gone. */
-const PROBE_AFTER_MS = 10_000;
 const NO_TABLE = '42P01';
 /** Another session has created the table, its type or its index at the same moment. */
 const CREATED_MEANWHILE = /^(?:42P07|42710|23505|XX000)$/;

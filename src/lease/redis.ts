@@ -3,7 +3,14 @@
  * and writes it, and its PUBLISH wakes the others. The client's offline queue and its reconnecting are off.
  */
 import { createClient, ErrorReply } from '@redis/client';
-import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
+import {
+  createStore,
+  EngineAnswer,
+  type Entry,
+  type LeaseStore,
+  PROBE_AFTER_MS,
+  type Rule,
+} from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 
 /**
@@ -15,8 +22,6 @@ if c ~= ARGV[1] then return {0, c} end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.pcall('PUBLISH', KEYS[1], 'x')
 return {1, ''}`;
-/** A subscription may be silent for long; this probe finds out that the other side is gone. */
-const PROBE_AFTER_MS = 10_000;
 
 const CREDENTIALS =
   /^(?:NOAUTH|WRONGPASS|ERR (?:AUTH|invalid password|Client sent AUTH)|HELLO must be called)/;

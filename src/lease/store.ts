@@ -163,6 +163,9 @@ export interface Engine {
   close(): void;
 }
 
+/** A connection may be silent for long; this probe finds out that the other side is gone. */
+export const PROBE_AFTER_MS = 10_000;
+
 /** Errors that mean that there was no connection, so no write was sent. */
 const UNREACHED: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',

@@ -10,8 +10,6 @@ interface Lines {
   line(tag: string, text: string, level?: Level): void;
 }
 
-export type Listeners<T extends unknown[]> = ReturnType<typeof createListeners<T>>;
-
 export function createListeners<T extends unknown[]>(what: string, report: Lines) {
   const listeners = new Set<(...told: T) => void>();
   const said = new Set<string>();

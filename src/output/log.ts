@@ -3,9 +3,8 @@
  * is whole and begins with time and stream, `2026-11-21T09:12:31.123Z out text`, so that nothing that a worker prints can pass for
  * a line of ours. Never throws: what can't be written is counted and told, and tried again at the next write a second later.
  *
- * Own code, because none of the libraries (rotating-file-stream, pino-roll, winston's) fits: after a full disk their streams are
- * destroyed for good, they take a short write for a whole one, don't notice that the file was moved or removed, and write
- * behind, so that the last words before a SIGKILL are lost.
+ * Own code, because the streams of rotating-file-stream, pino-roll and winston are destroyed for good by a full disk, take a short write
+ * for a whole one, don't notice that the file was moved, and write behind, so that the last words before a SIGKILL are lost.
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';

@@ -127,11 +127,7 @@ export function span(ms: number): string {
 export const PAST_WITH_LEASE =
   'should the lease be lost, only killing the worker ends its polling, so two may poll for as long as that takes';
 
-/** Of a lease: `box-a:4711`. */
-export const holderText = (of: { readonly host: string | null; readonly pid: number | null }): string =>
-  `${of.host ?? 'unknown'}:${of.pid ?? '?'}`;
-
-/** The lease: who may poll, what comes next, and the rest in the order in which it matters. `nowMs` is wall-clock time. */
+/** Who may poll, what comes next, and the rest in the order in which it matters. `nowMs` is wall-clock time. */
 export function leaseParts(
   { engine, holder, mine, role, epoch, since, decision, unreachable }: LeaseEntry,
   nowMs: number,
@@ -153,7 +149,4 @@ export function leaseParts(
   return parts;
 }
 
-/** The same in one line. */
-export function leaseWords(lease: LeaseEntry, nowMs: number): string {
-  return leaseParts(lease, nowMs).join(', ');
-}
+export const leaseWords = (lease: LeaseEntry, nowMs: number): string => leaseParts(lease, nowMs).join(', ');

@@ -240,35 +240,25 @@ function isExempt(entry: string, host: string, port: string): boolean {
   return domain !== '' && onlyPort === port && (host === domain || host.endsWith(`.${domain}`));
 }
 
+type Failure = NodeJS.ErrnoException & { readonly proxyStatus?: number };
+
 /** Tells people why a request failed. Of URLs, which may hold secrets, it names only the hosts. */
 export function explain(error: unknown, url: URL, env: Env = process.env): string {
   const proxy = proxyOf(url, env);
   const proxyHost = proxy !== null && URL.canParse(proxy) ? new URL(proxy).host : proxy && '?';
   const at = proxyHost === null ? url.host : `the proxy ${proxyHost}`;
   const name = (proxyHost ?? url.host).replace(/:\d+$/, '');
-  const {
-    code,
-    name: kind,
-    message,
-    proxyStatus,
-  } = error as NodeJS.ErrnoException & { proxyStatus?: number };
+  const { code = '', name: kind, message, proxyStatus } = error as Failure;
   if (proxyStatus === 407)
     return `${at} wants other credentials, or some (407): HTTPS_PROXY=http://USER:PASSWORD@${proxyHost}`;
   if (proxyStatus !== undefined) return `${at} does not let us through to ${url.host} (${proxyStatus})`;
-  switch (kind === 'TimeoutError' ? kind : code) {
-    case 'TimeoutError':
-      return `${at} did not answer in time`;
-    case 'ECONNREFUSED':
-      return `nothing listens at ${at} (ECONNREFUSED)`;
-    case 'ENOTFOUND':
-      return `no such host: ${name} (ENOTFOUND)`;
-    case 'EAI_AGAIN':
-      return `the name ${name} could not be looked up (EAI_AGAIN)`;
-    case 'ECONNRESET':
-      return `${at} closed the connection (ECONNRESET)`;
-    case 'ETIMEDOUT':
-      return `${at} could not be reached in time`;
-    default:
-      return `${at}: ${code ?? message}`;
-  }
+  if (kind === 'TimeoutError') return `${at} did not answer in time`;
+  const known: Readonly<Record<string, string>> = {
+    ECONNREFUSED: `nothing listens at ${at} (ECONNREFUSED)`,
+    ENOTFOUND: `no such host: ${name} (ENOTFOUND)`,
+    EAI_AGAIN: `the name ${name} could not be looked up (EAI_AGAIN)`,
+    ECONNRESET: `${at} closed the connection (ECONNRESET)`,
+    ETIMEDOUT: `${at} could not be reached in time`,
+  };
+  return known[code] ?? `${at}: ${code || message}`;
 }
