@@ -9,7 +9,7 @@ import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
-import { explain, type HttpClient, openHttpClient } from '../telegram/http-client.ts';
+import { basicAuth, explain, type HttpClient, openHttpClient } from '../telegram/http-client.ts';
 import { type Message, postOf, wholeText } from './message.ts';
 
 export type Delivery =
@@ -105,11 +105,8 @@ function urlPlace(target: AlertUrl): Place {
     async send(message) {
       const { url, body } = postOf(message, target);
       const { username, password, pathname, search } = url;
-      url.username = '';
-      url.password = '';
       try {
-        const pair = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
-        const credentials = username || password ? ['authorization', `Basic ${pair.toString('base64')}`] : [];
+        const credentials = username || password ? ['authorization', basicAuth(url)] : [];
         client ??= openHttpClient({ root: url, connections: 1 });
         const { status, headers } = await client.ask({
           path: pathname + search,

@@ -3,7 +3,7 @@
  * decides nothing about the supervisor, but sends it news of what happens.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
 import { createFront, type FrontOptions, type PollWay } from './front.ts';
@@ -93,9 +93,7 @@ export function createGateway(options: GatewayOptions) {
       onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
     });
 
-  /** Rejects with the system's error. */
   async function listen(port: number) {
-    const sockets = new Set<Socket>();
     const http = createServer(
       {
         maxHeaderSize: HEAD_BYTES_MAX,
@@ -112,30 +110,16 @@ export function createGateway(options: GatewayOptions) {
         handle(request, response).catch((error) => unreadable(response, error));
       },
     );
-    const server = front?.open(http) ?? http;
-    server.on('connection', (socket) => {
-      sockets.add(socket);
-      socket.on('close', () => sockets.delete(socket));
-    });
     http.on('connection', (socket) => {
-      socket.on('close', () => {
-        // A worker's end shows here first; its successor is started before its connections are dealt with.
-        setImmediate(peers.left, socket);
-      });
+      // A worker's end shows here first; its successor is started before its connections are dealt with.
+      socket.on('close', () => void setImmediate(peers.left, socket));
     });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: '127.0.0.1', port, exclusive: true }, resolve);
-    });
-    // After EMFILE and the like the next connection may succeed.
-    server.on('error', ignore);
+    const endpoint = await listenAt(front?.open(http) ?? http, '127.0.0.1', port);
     return {
-      port: (server.address() as AddressInfo).port,
-      /** Ends all connections, too. */
+      port: endpoint.port,
       close() {
-        server.close();
+        endpoint.close();
         http.close();
-        for (const socket of sockets) socket.destroy();
       },
     };
   }

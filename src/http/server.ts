@@ -4,8 +4,9 @@
  * connections push out the oldest, so that health checks still get through.
  */
 import { createServer } from 'node:http';
-import { type AddressInfo, isIP, type Socket } from 'node:net';
+import { isIP } from 'node:net';
 import type { HttpAddress } from '../config/values.ts';
+import { listenAt } from '../machine/sockets.ts';
 import { METRICS_TYPE, type Readiness } from './metrics.ts';
 import { PAGE_POLICY } from './page.ts';
 
@@ -35,9 +36,8 @@ const CROWD = 64;
 
 export type Listening = Awaited<ReturnType<typeof listenHttp>>;
 
-/** Rejects with the system's error. If `answer` throws, that is a 500. `close` of the result ends all connections, too. */
+/** Rejects with the system's error. If `answer` throws, that is a 500. */
 export async function listenHttp({ host, port }: HttpAddress, answer: (asked: Asked) => Answered) {
-  const sockets = new Set<Socket>();
   const server = createServer(LIMITS, ({ method = 'GET', url = '/', headers }, response) => {
     let answered: Answered;
     try {
@@ -52,29 +52,14 @@ export async function listenHttp({ host, port }: HttpAddress, answer: (asked: As
   });
   server.maxRequestsPerSocket = 1;
   server.setTimeout(IDLE_MS_MAX);
-  server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+  const { sockets, close, ...actual } = await listenAt(server, host, port);
+  server.on('connection', () => {
     const [oldest] = sockets;
     if (sockets.size <= CROWD || !oldest) return;
     sockets.delete(oldest);
     oldest.destroy();
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host, port, exclusive: true }, resolve);
-  });
-  server.removeAllListeners('error');
-  // After EMFILE and the like the next connection may succeed.
-  server.on('error', () => {});
-  return {
-    /** With the actual port if any free one was requested. */
-    address: { host, port: (server.address() as AddressInfo).port },
-    close() {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
+  return { address: { host, ...actual }, close };
 }
 
 /** The caller leaves out the body for HEAD. */

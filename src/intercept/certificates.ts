@@ -5,7 +5,14 @@
  * certificate is no authority (Deno). Everything lives in memory and is made anew for each supervisor.
  * DER by hand (ITU-T X.690, RFC 5280): the smallest library that can do it weighs 300 KB.
  */
-import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
+import {
+  createHash,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  X509Certificate,
+} from 'node:crypto';
 
 export const BOT_API_HOST = 'api.telegram.org';
 
@@ -49,10 +56,7 @@ export function makeCertificates(nowMs: number) {
   };
 }
 
-export function toPem(der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
-}
+export const toPem = (der: Buffer): string => new X509Certificate(der).toString();
 
 interface Issuer {
   readonly name: string;

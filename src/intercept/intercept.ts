@@ -33,9 +33,8 @@ export interface InterceptOptions {
 
 export type Intercept = ReturnType<typeof openIntercept>;
 
-const HOOK_FILES = 'node.cjs python/sitecustomize.py python/_singlepoll_hook.py ruby.rb php.php bun.js'.split(
-  ' ',
-);
+const PYTHON_FILES = ['python/sitecustomize.py', 'python/_singlepoll_hook.py'];
+const HOOK_FILES = ['node.cjs', ...PYTHON_FILES, 'ruby.rb', 'php.php', 'bun.js'];
 
 /** In the built program beside its chunks, in the source beside this file. */
 const SHIPPED = join(dirname(fileURLToPath(import.meta.url)), 'hooks');

@@ -1,7 +1,6 @@
 /** The Telegram libraries: how the source code of a bot shows each, and the line by which it takes its API root from the environment. */
-import { execFile } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
-import { distFile, toolEnvironment } from '../tools.ts';
+import { distFile, runTool } from '../tools.ts';
 
 export type Language = 'python' | 'js' | 'go';
 
@@ -44,19 +43,8 @@ export async function findLine(
   language: Language,
   argv: readonly string[],
 ): Promise<string | null> {
-  const found = new Promise<string | null>((resolve) => {
-    const options = {
-      cwd: '/',
-      env: toolEnvironment(process.env),
-      timeout: FIND_MS,
-      killSignal: 'SIGKILL',
-    } as const;
-    execFile(
-      process.execPath,
-      [distFile('library-child.js'), folder, language, ...argv],
-      options,
-      (error, line) => resolve(error || line === '' ? null : line),
-    );
-  });
-  return await Promise.race([found, pause(FIND_MS, null, { ref: false })]);
+  const words = [distFile('library-child.js'), folder, language, ...argv];
+  const asked = runTool(process.execPath, words, { timeoutMs: FIND_MS });
+  const found = await Promise.race([asked, pause(FIND_MS, null, { ref: false })]);
+  return (found?.code === 0 && found.stdout) || null;
 }

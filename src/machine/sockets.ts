@@ -6,8 +6,9 @@
  * zero are not printed); the kernel's Documentation/networking/proc_net_tcp.rst.
  */
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { isIPv4 } from 'node:net';
+import { type AddressInfo, isIPv4, type Server, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -234,6 +235,29 @@ export async function ownersOfSockets(inodes: readonly number[], pids: readonly 
     turnMs = performance.now();
   }
   return owners;
+}
+
+/** Has a server of ours listen, at any free port if that is 0. Rejects with the system's error. */
+export async function listenAt(server: Server, host: string, port: number) {
+  /** In the order in which they came. */
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
+  server.listen({ host, port, exclusive: true });
+  await once(server, 'listening');
+  // After EMFILE and the like the next connection may succeed.
+  server.on('error', () => {});
+  return {
+    sockets,
+    port: (server.address() as AddressInfo).port,
+    /** Ends all connections, too. */
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }
 
 /** Pid of the process that listens at this port; null: there is none, or the system does not tell. */

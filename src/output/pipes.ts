@@ -7,24 +7,21 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>>>;
 
 /**
- * Makes the pipes (by mkfifo, which may be run by another program), by way of files in `folder` (which must be private to us) that are gone when this resolves. Null where
- * that is not possible: no mkfifo, a read-only folder, a file system without FIFOs.
+ * Makes the pipes by mkfifo, in `folder`, which must be private to us; `before`: the program that runs it. Null where that is not
+ * possible: no mkfifo, a read-only folder, a file system without FIFOs.
  */
 export async function openWorkerPipes(folder: string, before: readonly string[] = []) {
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
   const [program = '', ...words] = [...before, 'mkfifo', '-m', '600', '--', ...paths];
-  const made = await new Promise<boolean>((resolve) => {
-    const options = { timeout: 2_000, env: { PATH: process.env.PATH } };
-    execFile(program, words, options, (error) => resolve(error === null));
-  });
   const fds: number[] = [];
   try {
-    if (!made) return null;
+    await promisify(execFile)(program, words, { timeout: 2_000, env: { PATH: process.env.PATH } });
     const { O_RDONLY, O_NONBLOCK, O_WRONLY } = fs.constants;
     // The reader first: a writer would wait for it.
     for (const [n, path] of paths.entries()) {

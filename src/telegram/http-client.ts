@@ -173,10 +173,7 @@ export async function openTunnel(proxy: URL, authority: string, limit: AbortSign
   const secure = proxy.protocol === 'https:';
   const { request } = process.getBuiltinModule(secure ? 'node:https' : 'node:http');
   const headers: Record<string, string> = { host: authority };
-  if (proxy.username !== '') {
-    const pair = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
-    headers['proxy-authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
-  }
+  if (proxy.username !== '') headers['proxy-authorization'] = basicAuth(proxy);
   const call = request({
     method: 'CONNECT',
     host: proxy.hostname.replace(/^\[|\]$/g, ''),
@@ -194,6 +191,12 @@ export async function openTunnel(proxy: URL, authority: string, limit: AbortSign
   if (statusCode === 200) return tcp;
   tcp.destroy();
   throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
+}
+
+/** The header for the user and the password of a URL. */
+export function basicAuth({ username, password }: URL): string {
+  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return `Basic ${Buffer.from(pair).toString('base64')}`;
 }
 
 function whenConnected(call: ClientRequest, secure: boolean, go: () => void): void {

@@ -64,7 +64,6 @@ export function maskWebhookUrl(text: string): string {
 }
 
 const PLAIN_WORDS = new Set(
-  'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
-    ' ',
-  ),
+  `api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg
+  update updates v1 v2 v3 web webhook webhooks`.split(/\s+/),
 );
