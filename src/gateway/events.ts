@@ -19,27 +19,8 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { deafAtMs, noSilence, type SilenceEvent, stepSilence } from './deafness.ts';
 import type { PollWay, Way } from './front.ts';
 import { programWords } from './peers.ts';
-import {
-  atPeace,
-  interrupted,
-  kicked,
-  looked,
-  quietAtMs,
-  type RivalryPolicy,
-  type RivalryStep,
-  undisturbed,
-} from './rivals.ts';
-import {
-  distrustWords,
-  rivalryWords,
-  SEALED_PAST,
-  STOLEN_CURE,
-  secondPollerWords,
-  stolenWords,
-  UNSEALED,
-  UNSEALED_CURE,
-  WORKERS_WEBHOOK,
-} from './words.ts';
+import * as rivals from './rivals.ts';
+import * as words from './words.ts';
 
 export interface GatewayWatchOptions {
   readonly report: Report;
@@ -74,14 +55,14 @@ const LATENCIES_KEPT = 31;
 export function watchGateway(options: GatewayWatchOptions) {
   const { report, status, config, reach, bus, send } = options;
   const { deafAfterMs, requireGateway } = config;
-  const policy: RivalryPolicy = {
+  const policy: rivals.RivalryPolicy = {
     rivalAfterMs: config.rivalAfterMs,
     incumbentAfterMs: incumbentAfterMs(config),
     onRival: config.onRival,
   };
   const said = new Set<string>();
   const latencies: number[] = [];
-  let rivalry = atPeace;
+  let rivalry = rivals.atPeace;
   let pollSilence = noSilence;
   /** Updates that no line tells of yet; when the last one did. */
   let [unsaid, saidMs] = [0, Number.NEGATIVE_INFINITY];
@@ -101,16 +82,16 @@ export function watchGateway(options: GatewayWatchOptions) {
     const then = passes
       ? 'it talks straight to the Bot API from now on'
       : 'its calls to api.telegram.org fail';
-    const past = { why: distrustWords(program), cure: await useRoot(program.split(' '), config.cwd) };
+    const past = { why: words.distrustWords(program), cure: await useRoot(program.split(' '), config.cwd) };
     if (passes) status.note({ kind: 'past-gateway', past });
     report.line('gateway', `${past.why}: ${then}. To do: ${past.cure}`, 'warn');
   }
 
-  function follow([next, sayings]: RivalryStep): void {
+  function follow([next, sayings]: rivals.RivalryStep): void {
     rivalry = next;
     status.note({ kind: 'overlap', overlap: next.overlap && !next.overlap.over ? next.overlap : null });
     for (const saying of sayings) {
-      const { text, level, hint, more } = rivalryWords(saying, whereabouts());
+      const { text, level, hint, more } = words.rivalryWords(saying, whereabouts());
       const tag = saying.what === 'rival' ? 'rival' : 'gateway';
       if (more) report.line(tag, more);
       report.line(tag, text, level, { hint });
@@ -121,7 +102,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       else suspectTimer ??= setTimeout(() => status.record.rival.suspect && giveWay(), SUSPECT_MS).unref();
     }
     clearTimeout(quietTimer);
-    const dueMs = quietAtMs(rivalry);
+    const dueMs = rivals.quietAtMs(rivalry);
     if (dueMs === null) return;
     const inMs = Math.ceil(dueMs - performance.now());
     // If that time has passed already, wait until a poll was undisturbed.
@@ -148,8 +129,8 @@ export function watchGateway(options: GatewayWatchOptions) {
   }
 
   function look(): void {
-    if (options.pollOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, performance.now(), true);
-    follow(looked(rivalry, performance.now(), policy));
+    if (options.pollOpenMs() > HELD_BACK_MS) rivalry = rivals.undisturbed(rivalry, performance.now(), true);
+    follow(rivals.looked(rivalry, performance.now(), policy));
   }
 
   function note(event: SilenceEvent): void {
@@ -198,7 +179,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     sent: () => bus.pollSent.tell(),
     /** The Bot API has answered a poll, or lets it wait. */
     accepted({ answered }: { answered: boolean }) {
-      rivalry = undisturbed(rivalry, performance.now(), answered);
+      rivalry = rivals.undisturbed(rivalry, performance.now(), answered);
       if (rivalry.overlap !== null) look();
       if (answered) {
         reach.answered();
@@ -220,13 +201,13 @@ export function watchGateway(options: GatewayWatchOptions) {
     /** Another poller has taken updates while none of our polls was open: theft.ts. */
     stolen({ updates }: { updates: number }) {
       const { stolen } = status.record.polling;
-      const text = `${stolenWords(updates)}: their ids are missing, and nobody got a 409 (${stolen} so far). Usual cure: ${STOLEN_CURE}`;
+      const text = `${words.stolenWords(updates)}: their ids are missing, and nobody got a 409 (${stolen} so far). Usual cure: ${words.STOLEN_CURE}`;
       report.line('gateway', text, 'warn', { updates, stolen });
     },
     conflict({ livedMs }: { livedMs: number }) {
       reach.answered();
       apiLetsPoll(false);
-      follow(kicked(rivalry, performance.now(), livedMs, policy));
+      follow(rivals.kicked(rivalry, performance.now(), livedMs, policy));
       bus.conflict.tell(false);
     },
     webhook() {
@@ -235,7 +216,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       bus.webhookSeen.tell();
     },
     outage({ problem }: { problem: string }) {
-      rivalry = interrupted(rivalry);
+      rivalry = rivals.interrupted(rivalry);
       apiLetsPoll(false);
       reach.failed(problem);
     },
@@ -249,7 +230,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       send({ kind: 'blocked', ending: tokenRefused(config, { status: 401, description }) }),
     /** A second poller of the worker still has to wait for the first. */
     second: ({ owner, held }: { owner: Pid; held: Pid }) =>
-      warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
+      warnOnce(`second ${owner} ${held}`, words.secondPollerWords(owner, held)),
     stranger: ({ pid }: { pid: Pid }) =>
       warnOnce(`stranger ${pid}`, `refused ${strangerName(pid)}: it is not in the worker's tree`),
     'webhook-turned-down': () => warnOnce('set-webhook', WEBHOOK_TURNED_DOWN),
@@ -258,11 +239,12 @@ export function watchGateway(options: GatewayWatchOptions) {
       // Libraries delete a webhook at each start, even if none is set.
       if (url === '' && !status.record.webhookOfWorker) return;
       status.note({ kind: 'webhook-of-worker', url: maskWebhookUrl(url) });
-      const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
+      const set = `${words.WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
       report.line('gateway', url === '' ? 'the worker has deleted its webhook' : set);
     },
     /** The worker uses the real token although it was given a sealed one. */
-    unsealed: () => warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`, UNSEALED_CURE),
+    unsealed: () =>
+      warnOnce('unsealed', `${words.UNSEALED}; its calls are answered 401`, words.UNSEALED_CURE),
     farewell: ({ method }: { method: keyof typeof FAREWELLS }) =>
       report.line('gateway', FAREWELLS[method], 'warn'),
     called({ tookMs }: { tookMs: number }) {
@@ -291,12 +273,12 @@ export function watchGateway(options: GatewayWatchOptions) {
     unauthorized(): void {
       const { polling, last } = status.record;
       if (config.sealed && polling.by === null && last.unsealed === undefined)
-        warnOnce('sealed', SEALED_PAST);
+        warnOnce('sealed', words.SEALED_PAST);
     },
     spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {
       // Time without a worker does not count as calm.
-      rivalry = interrupted(rivalry);
+      rivalry = rivals.interrupted(rivalry);
       note({ kind: 'ended' });
     },
     stop() {

@@ -3,16 +3,7 @@
  * them the next worker's environment may name. Hooks are looked at before each start of a worker: one that is missing, that the worker's
  * user may not read, or that an upgrade of the package has replaced, is left out and said once.
  */
-import {
-  chmodSync,
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readText, statOf } from '../machine/procfs.ts';
@@ -116,7 +107,7 @@ function readableByAll(folder: string): boolean {
   if (process.geteuid?.() !== 0) return true;
   // What is missing is told of as that.
   const allows = (path: string, bit: number) =>
-    ((statSync(path, { throwIfNoEntry: false })?.mode ?? bit) & bit) !== 0;
+    ((fs.statSync(path, { throwIfNoEntry: false })?.mode ?? bit) & bit) !== 0;
   for (let above = folder; above !== dirname(above); above = dirname(above))
     if (!allows(above, 0o001)) return false;
   return HOOK_FILES.every((it) => allows(join(folder, it), 0o004));
@@ -128,14 +119,14 @@ function publish(): string | null {
   if (text === null) return SHIPPED;
   const folder = join(PUBLIC_PLACE, `singlepoll-hooks-${VERSION}`);
   try {
-    if ((statSync(PUBLIC_PLACE).mode & 0o022) !== 0) return null;
+    if ((fs.statSync(PUBLIC_PLACE).mode & 0o022) !== 0) return null;
     if (readHooks(folder) === text) return folder;
-    const part = mkdtempSync(`${folder}-`);
-    cpSync(SHIPPED, part, { recursive: true });
+    const part = fs.mkdtempSync(`${folder}-`);
+    fs.cpSync(SHIPPED, part, { recursive: true });
     for (const it of ['', 'python', ...HOOK_FILES])
-      chmodSync(join(part, it), it.includes('.') ? 0o644 : 0o755);
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(part, folder);
+      fs.chmodSync(join(part, it), it.includes('.') ? 0o644 : 0o755);
+    fs.rmSync(folder, { recursive: true, force: true });
+    fs.renameSync(part, folder);
   } catch {
     // Another supervisor may have been quicker.
   }
@@ -145,7 +136,7 @@ function publish(): string | null {
 /** Loads without a file. Node 18.18 and later take it. */
 function nodeUrl(): string {
   const head = `import { createRequire } from 'node:module';const require = createRequire('file:///');`;
-  const source = Buffer.from(`${head}\n${readFileSync(join(SHIPPED, 'node.cjs'), 'utf8')}`);
+  const source = Buffer.from(`${head}\n${fs.readFileSync(join(SHIPPED, 'node.cjs'), 'utf8')}`);
   return `data:text/javascript;base64,${source.toString('base64')}`;
 }
 
@@ -154,7 +145,7 @@ function runtimesOf(command: readonly string[], cwd: string): Set<Runtime> {
   const found = new Set<Runtime>();
   const names = (program: RegExp) =>
     command.some((it) => it.split(/\s/).some((word) => program.test(basename(word))));
-  const has = (file: string) => existsSync(join(cwd, file));
+  const has = (file: string) => fs.existsSync(join(cwd, file));
   if (names(/^php[\d.]*$/) || has('composer.json')) found.add('php');
   if (names(/^bunx?$/) || has('bun.lock') || has('bun.lockb')) found.add('bun');
   if (names(/^java$|\.jar$/)) found.add('java');

@@ -5,17 +5,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { pidNamespace, readText, statOf } from '../machine/procfs.ts';
@@ -42,28 +32,28 @@ const SYSTEM_BUNDLES = [
 export function writeTrustFiles(authority: Buffer, prepend: string, php = '', jvm: readonly Buffer[] = []) {
   try {
     removeAbandoned();
-    const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${namespaceId()}-${startedAs(process.pid)}-`));
+    const folder = fs.mkdtempSync(join(tmpdir(), `${PREFIX}${namespaceId()}-${startedAs(process.pid)}-`));
     const bundles = new Map<string, string>();
     const system =
       readFirst(SYSTEM_BUNDLES) ?? process.getBuiltinModule('node:tls').rootCertificates.join('\n');
     const keystore = join(folder, 'trust.jks');
     const write = (named: string, before: string): string => {
       const path = join(folder, `bundle${bundles.size || ''}.pem`);
-      writeFileSync(path, `${before.trimEnd()}\n${toPem(authority)}`, { mode: 0o644 });
+      fs.writeFileSync(path, `${before.trimEnd()}\n${toPem(authority)}`, { mode: 0o644 });
       bundles.set(named, path);
       return path;
     };
     write('', system);
     const bundle = (named = '') => bundles.get(named) ?? write(named, readFirst([named]) ?? system);
-    writeFileSync(keystore, keystoreOf([...(jvm.length > 0 ? jvm : certificatesIn(system)), authority]), {
+    fs.writeFileSync(keystore, keystoreOf([...(jvm.length > 0 ? jvm : certificatesIn(system)), authority]), {
       mode: 0o644,
     });
-    writeFileSync(
+    fs.writeFileSync(
       join(folder, 'singlepoll-hook.ini'),
       `auto_prepend_file="${prepend}"\nopenssl.cafile="${bundle(php)}"\n`,
       { mode: 0o644 },
     );
-    chmodSync(folder, 0o755);
+    fs.chmodSync(folder, 0o755);
     return {
       /** PEM: what a file of the user's holds (none: what the system trusts), and the gateway's authority. */
       bundle,
@@ -71,7 +61,7 @@ export function writeTrustFiles(authority: Buffer, prepend: string, php = '', jv
       keystore,
       /** A folder for PHP_INI_SCAN_DIR. */
       phpFolder: folder,
-      remove: () => rmSync(folder, { recursive: true, force: true }),
+      remove: () => fs.rmSync(folder, { recursive: true, force: true }),
     };
   } catch {
     return null;
@@ -80,12 +70,12 @@ export function writeTrustFiles(authority: Buffer, prepend: string, php = '', jv
 
 /** The folders of our supervisors that were killed before they could remove them. Only their own pid namespace can tell that they have ended. */
 function removeAbandoned(): void {
-  for (const name of readdirSync(tmpdir())) {
+  for (const name of fs.readdirSync(tmpdir())) {
     const [, namespace, pid, startId] = NAME.exec(name) ?? [];
     if (namespace !== namespaceId() || startedAs(Number(pid)) === `${pid}-${startId}`) continue;
     const path = join(tmpdir(), name);
-    if (lstatSync(path, { throwIfNoEntry: false })?.uid === process.geteuid?.())
-      rmSync(path, { recursive: true, force: true });
+    if (fs.lstatSync(path, { throwIfNoEntry: false })?.uid === process.geteuid?.())
+      fs.rmSync(path, { recursive: true, force: true });
   }
 }
 
@@ -121,11 +111,11 @@ export function jvmAuthorities([program = '']: readonly string[], env: Environme
   const places = program.includes('/')
     ? [program]
     : (env.PATH ?? '').split(':').map((it) => join(it, 'java'));
-  const java = places.find((it) => existsSync(it));
-  const homes = [env.JAVA_HOME, java && join(realpathSync(java), '../..')];
+  const java = places.find((it) => fs.existsSync(it));
+  const homes = [env.JAVA_HOME, java && join(fs.realpathSync(java), '../..')];
   return homes.flatMap((home) => {
     try {
-      return certificatesWithin(readFileSync(join(home ?? '', 'lib/security/cacerts')));
+      return certificatesWithin(fs.readFileSync(join(home ?? '', 'lib/security/cacerts')));
     } catch {
       return [];
     }

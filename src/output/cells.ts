@@ -13,7 +13,7 @@ export function width(text: string): number {
   return characters(text).reduce((sum, it) => sum + eastAsianWidth(it.codePointAt(0) ?? 0), 0);
 }
 
-/** What a reader takes for one. Made when it is needed: the segmenter alone takes as long as a whole `status` may. */
+/** Made when it is needed: the segmenter alone takes as long as a whole `status` may. */
 function characters(text: string): string[] {
   return Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment);
 }

@@ -1,14 +1,10 @@
 /**
  * Who is told of a run: listeners of one kind of event, the bus on which its parts speak to each other, and the changes that a screen
- * or an alert follows. What goes wrong with a listener is said once and is nobody else's affair: it must never reach the loop that
- * decides about the worker.
+ * or an alert follows. An error of a listener is reported once, and never reaches the loop that decides about the worker.
  */
 import type { Level } from './words.ts';
 
-/** Of a report. */
-interface Lines {
-  line(tag: string, text: string, level?: Level): void;
-}
+type Lines = { line(tag: string, text: string, level?: Level): void };
 
 export function createListeners<T extends unknown[]>(what: string, report: Lines) {
   const listeners = new Set<(...told: T) => void>();

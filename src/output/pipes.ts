@@ -1,7 +1,6 @@
 /**
- * Real pipes for a worker's output. Node gives its children sockets instead: those are slower by a third, take twice the
- * memory here (their bytes can't be read into one buffer), and a worker can't open them (`echo > /dev/stderr` fails with
- * ENXIO, as unix(7) sockets do). Node can't make a pipe, so a FIFO is made, opened at both ends and unlinked at once.
+ * Real pipes for a worker's output. Node gives its children sockets, which are slower by a third, take twice the memory here, and can't
+ * be opened by a worker (`echo > /dev/stderr` fails with ENXIO). So a FIFO is made, opened at both ends and unlinked at once.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

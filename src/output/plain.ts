@@ -1,7 +1,4 @@
-/**
- * Makes foreign text (arguments, folders, names of other processes) safe to show on a terminal and in a log line.
- * What a stray is called must never move the cursor, recolour the screen, forge a line of ours or show a token.
- */
+/** Makes foreign text safe to show: what a stray is called must never move the cursor, forge a line of ours or show a token. */
 import { FOREIGN_TOKEN } from '../config/token.ts';
 
 // C0, DEL, C1, line and paragraph separators, and the marks that reorder or hide text (bidi, zero width, BOM).
@@ -11,12 +8,8 @@ const LONE_SURROGATE = /\p{Surrogate}/gu;
 const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\u001b': '\\e' };
 
 function visible(character: string): string {
-  const named = NAMED[character];
-  if (named !== undefined) return named;
-  const code = character.charCodeAt(0);
-  return code < 0x100
-    ? `\\x${code.toString(16).padStart(2, '0')}`
-    : `\\u${code.toString(16).padStart(4, '0')}`;
+  const hex = character.charCodeAt(0).toString(16);
+  return NAMED[character] ?? (hex.length < 3 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`);
 }
 
 /** As in `https://user:password@host`. */
@@ -46,15 +39,12 @@ export function plain(text: string, max = 200): string {
 
 /** A command line to show: arguments that need it are quoted, so that their borders can be seen. */
 export function plainCommand(argv: readonly string[], max = 200): string {
-  const shown: string[] = [];
-  let length = 0;
+  let line = '';
   for (const arg of argv) {
     const text = plain(arg, max);
     const word = text === '' || /[\s'"\\$`]/.test(text) ? `'${text.replaceAll("'", "\\'")}'` : text;
-    shown.push(word);
-    length += word.length + 1;
-    if (length > max) break;
+    line += line === '' ? word : ` ${word}`;
+    if (line.length > max) return `${line.slice(0, Math.max(0, max - 1))}…`;
   }
-  const line = shown.join(' ');
-  return line.length <= max ? line : `${line.slice(0, Math.max(0, max - 1))}…`;
+  return line;
 }

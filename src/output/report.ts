@@ -1,13 +1,12 @@
 /**
  * Where a run's own words and its worker's output go. Every line of talk is `[tag] text`, or one JSON object, and tokens are masked
- * once more here, whatever came before. In the foreground words go to stderr, the worker's output to the stream that it came from,
- * and all of it to a log file too where one is asked for; of a detached run all goes to the log, and its words also to who started
- * it, until it is ready. Answers of commands go to stdout and are not its business. A closed or full stderr is never an error: the
- * worker matters more than our words.
+ * once more here. In the foreground words go to stderr, the worker's output to the stream that it came from, and all of it to a log
+ * file, too, where one is asked for; of a detached run all goes to the log, and its words also to who started it, until it is ready.
+ * A closed or full stderr is never an error: the worker matters more than our words.
  */
 import { isatty } from 'node:tty';
 import type { Config } from '../config/load.ts';
-import { createLastLines, type OutputName } from './last-lines.ts';
+import { LIVE_LINES, type LiveLine } from '../supervisor/status.ts';
 import { createChanges } from './listeners.ts';
 import type { Log, LogFacts } from './log.ts';
 import { maskText } from './mask.ts';
@@ -25,6 +24,8 @@ export interface Report {
 }
 
 type Said = Parameters<Report['line']>;
+/** A stream of the worker. */
+export type OutputName = Exclude<LiveLine['from'], 'singlepoll'>;
 type Format = Config['logFormat'];
 
 const WAITING_MAX = 500;
@@ -147,5 +148,53 @@ export function openRunOutput(
     leaveStarter(): void {
       if (starter) listener = null;
     },
+  };
+}
+
+/** So much of a line is kept, and so much of that is shown to those who watch. */
+const KEPT_MAX = 4096;
+const SHOWN_MAX = 400;
+/** More than is shown: a crash is reported by the last worker's lines alone. */
+const LINES_MAX = 2 * LIVE_LINES;
+
+type Kept = LiveLine & { readonly stream: object | null };
+
+/** The last lines of a run, singlepoll's own and its workers', in one ring: for the report of a crash and for those who watch. */
+export function createLastLines(tokens: readonly string[]) {
+  let kept: Kept[] = [];
+
+  function keep(lines: readonly Omit<Kept, 'at'>[]): void {
+    const at = new Date().toISOString();
+    kept = [...kept, ...lines.map((line) => ({ ...line, at }))].slice(-LINES_MAX);
+  }
+
+  return {
+    /** Words of ours, but no heartbeat: whoever watches sees the same, always fresh. */
+    said(tag: string, text: string, level: LiveLine['level'] = 'info'): void {
+      const shown = plain(maskText(text, tokens), SHOWN_MAX);
+      if (tag !== 'hb') keep([{ from: 'singlepoll', tag, level, text: shown, stream: null }]);
+    },
+    /** Begins the lines of one stream of a new worker. */
+    stream(from: OutputName) {
+      const stream = {};
+      return {
+        /** `text`: whole lines without the last newline, a latin1 character for each byte. */
+        add(text: string): void {
+          let begin = text.length;
+          for (let n = 0; n < LINES_MAX && begin > 0; n++) begin = text.lastIndexOf('\n', begin - 1);
+          // Copies: a part of a text would keep all of it in memory.
+          const lines = Buffer.from(begin > 0 ? text.slice(begin + 1) : text, 'latin1').toString();
+          const kept = lines.split('\n').map((line) => line.slice(0, KEPT_MAX).replace(/\r$/, ''));
+          keep(kept.map((text) => ({ from, tag: null, level: 'info', text, stream })));
+        },
+        /** Oldest first. */
+        texts: () => kept.filter((it) => it.stream === stream).map(({ text }) => text),
+      };
+    },
+    /** Oldest first, masked: what a worker printed is so already, and its escapes are the reader's affair. */
+    lines: (): LiveLine[] =>
+      kept
+        .slice(-LIVE_LINES)
+        .map(({ stream: _, text, ...it }) => ({ ...it, text: text.slice(0, SHOWN_MAX) })),
   };
 }

@@ -1,8 +1,7 @@
 /**
- * Where the worker's bytes go: our stdout or stderr, whatever it is. Never blocks the event loop on a pipe, a socket or
- * a terminal (a stopped reader, Ctrl-S), never throws, never ends us: a reader that left or a full disk costs bytes, which
- * are counted, not the worker. Pipes and terminals are opened anew, because O_NONBLOCK set on the descriptor that we were
- * given would hit every process that shares it (open(2), fcntl(2): file status flags belong to the open file).
+ * Where the worker's bytes go: our stdout or stderr, whatever it is. Never blocks the event loop (a stopped reader, Ctrl-S), never throws:
+ * a reader that left or a full disk costs bytes, not the worker. Pipes and terminals are opened anew, because O_NONBLOCK set on the
+ * descriptor that we were given would hit every process that shares it (fcntl(2): file status flags belong to the open file).
  */
 import fs from 'node:fs';
 import net from 'node:net';

@@ -1,7 +1,4 @@
-/**
- * A terminal that is drawn on as a whole: the alternate screen, without cursor and wrapping, keys one by one where stdin is a terminal
- * too. Whatever ends or stops this process, short of SIGKILL, finds the terminal as it was.
- */
+/** A terminal that is drawn on as a whole. Whatever ends or stops this process, short of SIGKILL, finds the terminal as it was. */
 import { writeFileSync } from 'node:fs';
 import { leaveGoneTerminal } from './sink.ts';
 

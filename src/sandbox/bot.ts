@@ -190,14 +190,10 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     getupdates: getUpdates,
     setwebhook: (args, reply) => reply(setWebhook(args.get('url'), args)),
     deletewebhook: (args, reply) => reply(setWebhook('', args)),
-    getwebhookinfo: (_args, reply) =>
-      reply(
-        success({
-          url: webhook,
-          has_custom_certificate: false,
-          pending_update_count: queue.length,
-        }),
-      ),
+    getwebhookinfo(_args, reply) {
+      const count = { has_custom_certificate: false, pending_update_count: queue.length };
+      reply(success({ url: webhook, ...count }));
+    },
     logout(_args, reply) {
       end(failure(400, 'Logged out'));
       reply(success(true));

@@ -96,14 +96,13 @@ export function createCore() {
   return {
     carryOut,
     find: (token: string) => bots.get(token),
-    /** The bytes of a file that a bot has uploaded. */
     file: chats.file,
     /** The latest messages that bots have sent, oldest first. */
     sent: chats.sent,
     /** The latest Bot API requests, oldest first. */
     log: log.records,
     ...{ startRecord: log.start, endRecord: log.end, onRequest: log.onRequest },
-    /** Those that wait, with the number of calls left; 0: until cleared. */
+    /** With the number of calls left; 0: until cleared. */
     faults: () => faults,
     fault: (fault: Fault) => (faults = [...faults, { ...fault, count: fault.count ?? 1 }]),
     clearFaults: () => (faults = []),

@@ -1,7 +1,4 @@
-/**
- * The demo of `start --sandbox`: a bot in trouble (a webhook set elsewhere, updates waiting, a forgotten poller running),
- * and a new message now and then. Leaves nothing behind.
- */
+/** The demo of `start --sandbox`: a bot in trouble (a webhook, updates waiting, a forgotten poller), and a new message now and then. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -19,25 +19,20 @@ export interface RequestRecord {
   readonly userAgent: string;
   /** The client's port: the same for all requests of one kept-alive connection. */
   readonly remotePort: number;
-  /** performance.now() of the sandbox when the request arrived. */
+  /** This and the times below are of performance.now(). */
   readonly startedAtMs: number;
-  /** The same moment, milliseconds since 1970. */
   readonly startedAtUnixMs: number;
-  /** performance.now() when it was answered or given up (reset, lost); null while it is open. */
+  /** When it was answered or given up (reset, lost); null while it is open. */
   endedAtMs: number | null;
-  /** performance.now() when the client closed the connection before the answer, which the Bot API ignores; null otherwise. */
+  /** When the client closed the connection before the answer, which the Bot API ignores; null otherwise. */
   clientGoneAtMs: number | null;
   /** HTTP status; 0: nothing was sent (reset, hang, lost answer). */
   status: number;
   error: string | null;
-  /** Ids of the updates in a getUpdates answer. */
   delivered: readonly number[];
 }
 
-export interface RequestEvent {
-  readonly type: 'start' | 'end';
-  readonly request: RequestRecord;
-}
+type RequestEvent = { readonly type: 'start' | 'end'; readonly request: RequestRecord };
 
 export function createRequestLog() {
   const records: RequestRecord[] = [];

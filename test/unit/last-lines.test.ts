@@ -1,7 +1,7 @@
 /** The last lines of a run: bounded, by time with our own words. How a stream is cut into lines: test/unit/pump.test.ts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLastLines } from '../../src/output/last-lines.ts';
+import { createLastLines } from '../../src/output/report.ts';
 import { LIVE_LINES } from '../../src/supervisor/status.ts';
 
 const TOKEN = '987654321:an-own-token-of-no-usual-shape';
