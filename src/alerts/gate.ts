@@ -21,7 +21,6 @@ export const ALERT_KINDS = {
 } as const;
 export type AlertKind = keyof typeof ALERT_KINDS;
 
-/** Whether a recovery follows this kind. */
 const lasts = (kind: AlertKind): boolean => ALERT_KINDS[kind][2] === 'lasts';
 
 export interface AlertEvent {
@@ -44,7 +43,6 @@ export interface Alert extends AlertEvent {
 }
 
 interface Kept {
-  /** When the last alert of this kind was sent. */
   sentAt: number;
   held: number;
   latest: AlertEvent | null;

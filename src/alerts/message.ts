@@ -36,7 +36,6 @@ export interface Message {
 }
 
 export interface Sender extends Pick<Message, 'bot' | 'botId' | 'host'> {
-  /** Secrets to mask. */
   readonly secrets: readonly string[];
 }
 
@@ -78,7 +77,6 @@ export function digestMessage(
   };
 }
 
-/** The text that a chat is sent. */
 export const wholeText = ({ title, message }: Message): string => `${title}\n${message}`;
 
 function digestLines(since: Look, now: Look, summary: (spanMs: number) => Summary): string[] {
@@ -133,7 +131,6 @@ function share(part: number): string {
   return percent >= 99.995 ? '100 %' : `${(Math.floor(percent * 100) / 100).toFixed(percent < 99 ? 1 : 2)} %`;
 }
 
-/** The reasons why workers ended. */
 function reasons(since: Look, { tally }: Look): string {
   const deaf = tally.deafReplaced - since.tally.deafReplaced;
   const why = Object.entries(tally.ends)
@@ -170,7 +167,6 @@ const BODIES: Readonly<Record<AlertUrl['format'], (message: Message, url: URL) =
   }),
 };
 
-/** The JSON to post, and the URL to post it to. */
 export function postOf(message: Message, { url: text, format }: AlertUrl): { url: URL; body: string } {
   const url = new URL(text);
   const body = JSON.stringify(BODIES[format](message, url));

@@ -17,7 +17,6 @@ import { type AlertEvent, createAlertGate, createDaily } from './gate.ts';
 import { alertMessage, digestMessage, type Sender } from './message.ts';
 
 interface AlertServiceOptions extends DeliveriesOptions {
-  /** Secrets to mask. */
   readonly secrets: readonly string[];
   readonly status: {
     readonly record: StatusRecord;
@@ -27,10 +26,8 @@ interface AlertServiceOptions extends DeliveriesOptions {
   };
   readonly changes: Changes;
   readonly running: { readonly bus: Bus; lastLines(): readonly string[] };
-  /** The state folder of the bot. */
   readonly botDir: string;
   readonly summary: (spanMs: number) => Summary;
-  /** Whether a stray is the reason. */
   readonly isStray: (reason: string) => boolean;
 }
 
@@ -111,7 +108,6 @@ export function openAlerts(options: AlertServiceOptions) {
       if (ending.code !== EXIT.ok) await deliveries.finish(LAST_WORD_MS, cut.signal);
       deliveries.close();
     },
-    /** Ends the wait of `finish` at once. */
     cut: () => cut.abort(),
   };
 }

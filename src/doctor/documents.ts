@@ -77,7 +77,6 @@ function readIni(text: string): Document {
   return { value, lineOf };
 }
 
-/** The value at a path, undefined where it does not lead. */
 export const at = (value: unknown, path: Path): unknown =>
   path.reduce((here, step) => Object(here)[step], value);
 

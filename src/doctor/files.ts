@@ -104,7 +104,6 @@ export function readProject(root: string, most = LIMITS) {
   return { files, limits: [...limits] };
 }
 
-/** The folder of a path; empty for the project's own. */
 export const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
 
 /** Joins two paths; null where that leads out of the project. */

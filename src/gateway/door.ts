@@ -35,7 +35,6 @@ interface Owner {
   readonly poller: string;
   /** The connection of its latest poll; null: it has closed. */
   readonly connection: number | null;
-  /** When its latest poll ended. */
   readonly sinceMs: number;
 }
 
@@ -85,7 +84,6 @@ export type DoorEffect =
   /** Send this poll to the Bot API; `timeoutMs` is the rest of its own timeout. */
   | { readonly do: 'send'; readonly attempt: number; readonly poll: Poll; readonly timeoutMs: number }
   | { readonly do: 'abort'; readonly attempt: number }
-  /** Answer this poll with the answer from upstream. */
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
   | { readonly do: 'empty'; readonly poll: Poll; readonly why: EmptyBecause }
   | { readonly do: 'accepted'; readonly attempt: number }

@@ -32,7 +32,6 @@ export interface GatewayWatchOptions {
   /** What came is said once in this time: in the sandbox at once, for newcomers. */
   readonly sayUpdatesEveryMs: number;
   readonly bus: Bus;
-  /** To the supervisor's loop. */
   readonly send: (event: Ask) => void;
 }
 
@@ -40,7 +39,6 @@ export type GatewayWatch = ReturnType<typeof watchGateway>;
 
 type Handlers = GatewayWatch['handlers'];
 type Detail<H> = H extends (detail: infer D) => void ? (unknown extends D ? object : Readonly<D>) : never;
-/** What the gateway tells the supervisor. */
 export type GatewayNews = {
   [K in keyof Handlers]: { readonly kind: K } & Detail<Handlers[K]>;
 }[keyof Handlers];

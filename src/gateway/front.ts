@@ -42,7 +42,6 @@ export function createFront(options: FrontOptions) {
   const { host, headMs, cert, key, programOf } = options;
   let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
-  /** Programs that do not trust the gateway's certificate. */
   const distrusting = new Set<string>();
   /** How often in a row a program has hung up after its handshake without sending a byte. */
   const silent = new Map<string, number>();

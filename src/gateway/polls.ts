@@ -34,7 +34,6 @@ interface Asked {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly args: Args;
-  /** `/test` or nothing. */
   readonly environment: string;
   readonly poller: Poller;
 }

@@ -8,7 +8,6 @@ import { answerJson, errorBody } from './request.ts';
 export interface RelayOptions {
   readonly client: HttpClient;
   readonly path: string;
-  /** The request's body, if it has been read already. */
   readonly body?: Buffer;
   /** Called when the answer begins, or with the problem if there is none. */
   readonly onStatus?: (status: number, problem: string | null) => void;

@@ -18,14 +18,12 @@ export type Target =
       readonly environment: string;
       /** Everything after the token, to be sent upstream. */
       readonly rest: string;
-      /** Without the question mark. */
       readonly query: string;
     }
   | {
       readonly kind: 'refused';
       readonly status: number;
       readonly description: string;
-      /** The wrong token. */
       readonly token?: string;
     };
 

@@ -53,9 +53,7 @@ export type RivalrySaying =
       readonly incumbent: boolean;
     };
 
-/** Mean times. */
 export interface Rhythm {
-  /** Time between two kicks. */
   readonly everyMs: number;
   /** From our poll to the kick: how long the other poller waits before it polls again, plus up to 3 s. */
   readonly reactionMs: number;

@@ -186,7 +186,6 @@ export function createGateway(options: GatewayOptions) {
     return proxied(request, response, `https://${intercept.host}${path}`);
   }
 
-  /** Acts as a proxy, for the worker only. */
   async function proxied(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
     if (await callerOf(request, response)) foreign?.pass(request, response, new URL(url));
   }

@@ -10,7 +10,6 @@ import { count, duration } from '../output/words.ts';
 import { cellsOf, DAY_MS, type Summary } from '../supervisor/history.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 
-/** How often the page reloads itself. */
 const REFRESH_S = 5;
 
 const TEXT_MAX = 2_000;

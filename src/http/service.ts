@@ -17,7 +17,6 @@ import { metricsText, readiness } from './metrics.ts';
 import { discreet, discreetDay, statusPage } from './page.ts';
 import { type Listening, listenHttp, respond } from './server.ts';
 
-/** What the endpoint reads of the running supervisor. */
 interface HttpSource {
   readonly status: () => StatusDocument;
   /** The last day; null: unknown. */
@@ -83,7 +82,6 @@ export async function openHttpService(
   return {
     announce,
     isOpen: () => listening !== null,
-    /** Shows the supervisor from now on. */
     shows(it: HttpSource): void {
       source = it;
     },

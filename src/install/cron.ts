@@ -54,7 +54,6 @@ export function withLine(table: string, name: string, line: string | null): stri
   return `${table}${table === '' || table.endsWith('\n') ? '' : '\n'}${line}\n`;
 }
 
-/** The names in our lines. */
 export const namesIn = (table: string): string[] => table.split('\n').flatMap((line) => nameOf(line) ?? []);
 
 function nameOf(line: string): string | null {

@@ -39,11 +39,9 @@ export interface Made {
   readonly name: string;
   /** The bot's id; null: deploy mode without a token. */
   readonly bot: number | null;
-  /** The working folder. */
   readonly cwd: string;
 }
 
-/** An installed unit or crontab line. */
 export interface Found {
   readonly kind: Kind;
   readonly system: boolean;

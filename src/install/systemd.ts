@@ -24,14 +24,12 @@ function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string
 
 const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name, process.env);
 
-/** The command as people type it. */
 const shown = (system: boolean): string => (system ? 'systemctl' : 'systemctl --user');
 
 function systemctl(system: boolean, ...words: string[]) {
   return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: TOOL_MS });
 }
 
-/** Throws systemctl's message if it fails. */
 async function order(
   system: boolean,
   words: readonly string[],
@@ -47,14 +45,12 @@ async function order(
 export type Starter = typeof systemd;
 
 export const systemd = {
-  /** Programs that it requires. */
   needs: ['systemctl', 'systemd-notify'],
   /** The file that has our mark. */
   markedFile: pathOf,
   /** `env` is a line about the env file. */
   show: (plan: Plan, env: string): void =>
     void process.stdout.write(`# ${plain(pathOf(plan))}\n${env}${systemdUnit(plan)}`),
-  /** Throws if it does not work here. */
   async check({ system }: Plan): Promise<void> {
     if ((await systemctl(system, 'show', '-p', 'Version', '--value')).stdout.trim() !== '') return;
     const [problem, hint] = system
@@ -251,7 +247,6 @@ export function systemdFile(path: string): string {
   return systemdPath(path);
 }
 
-/** Escapes text for people within a unit. */
 const systemdText = (text: string): string =>
   text
     .replace(/[\x00-\x1f\x7f]/g, '?')

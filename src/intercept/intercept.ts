@@ -60,7 +60,6 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
   const nodeImport = isConfined && before !== null ? nodeUrl() : null;
   let isSaid = false;
 
-  /** Null: they are left out. */
   function hooks(): string | null {
     if (folder !== null && before !== null && readHooks(folder) === before) return folder;
     const problem =

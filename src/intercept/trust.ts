@@ -57,9 +57,7 @@ export function writeTrustFiles(authority: Buffer, prepend: string, php = '', jv
     return {
       /** PEM: what a file of the user's holds (none: what the system trusts), and the gateway's authority. */
       bundle,
-      /** For Java. */
       keystore,
-      /** A folder for PHP_INI_SCAN_DIR. */
       phpFolder: folder,
       remove: () => fs.rmSync(folder, { recursive: true, force: true }),
     };

@@ -34,7 +34,6 @@ interface Held {
   readonly seen: Seen | null;
   /** t0, read before the last acknowledged write was sent. */
   readonly sentAtMs: number;
-  /** ISO 8601. */
   readonly since: string;
   /** The record names another holder or is gone, so there is nothing to free. */
   readonly taken: boolean;
@@ -49,7 +48,6 @@ interface Request {
   readonly number: number;
   readonly kind: RequestKind;
   readonly sentAtMs: number;
-  /** The record to write; null: a read. */
   readonly next: LeaseRecord | null;
   /** The state of the record that it replaces; null: there is none. */
   readonly prev: string | null;

@@ -108,10 +108,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   let metHolder: string | null = null;
   let metNobody = false;
   let wasFree = false;
-  /** True: nothing more is reported to the loop. */
   let over = false;
   let ended: Promise<void> | null = null;
-  /** Called after each step of the keeper. */
   const waiting = new Set<() => void>();
 
   /** The only reader of the clock, because a leap is shown to one reader only. */

@@ -134,7 +134,6 @@ export class EngineAnswer extends Error {
  */
 export type Rule = readonly [code: RegExp, fault: 'config' | 'refused' | 'unclear', advice?: string];
 
-/** The record as the engine keeps it. */
 export interface Entry {
   readonly rev: Rev;
   readonly text: string;
@@ -143,9 +142,7 @@ export interface Entry {
 /** One engine. Its calls reject with an EngineAnswer, a LeaseConfigError or a socket's error. An abort ends the connection. */
 export interface Engine {
   readonly kind: string;
-  /** The engine and its address, for messages. */
   readonly label: string;
-  /** Where the record is, for messages. */
   readonly where: string;
   /** The first rule that matches decides; an answer that matches none is unclear. */
   readonly rules: readonly Rule[];

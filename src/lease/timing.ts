@@ -17,7 +17,6 @@ const CLOCK_RATE = 0.005;
 const REAP_MIN_MS = 300;
 const SLACK_MIN_MS = 200;
 
-/** Derives all times from the ttl. */
 function timesOf(ttlMs: number) {
   const part = (share: number) => Math.round(ttlMs * share);
   return {

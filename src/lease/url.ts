@@ -81,11 +81,9 @@ export function parseLeaseUrl(text: string) {
 
   return {
     ...{ kind, scheme, tls, password, options },
-    /** The URL with its credentials masked. */
     shown,
     /** `port` is the engine's default if none is given. IPv6 addresses have no brackets. */
     hosts,
-    /** Scheme and address, for messages. */
     label: `${scheme} lease at ${places.join(', ') || shown}`,
     user: decode(user || option('user')),
     /** Without slashes at the ends. */

@@ -95,7 +95,6 @@ export function clockWords(ms: number, zone?: string): string {
   return format.format(ms).replace(',', '');
 }
 
-/** The document of `status --history --json`. */
 export function historyDocument(bot: StatusDocument['bot'], summary: Summary): object {
   const at = (ms: number) => new Date(ms).toISOString();
   const seconds = (ms: number) => Math.round(ms) / 1_000;

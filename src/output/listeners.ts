@@ -69,7 +69,6 @@ export function createBus(report: Lines) {
     pollSent: createListeners<[]>('what follows the polls', report),
     /** Somebody of this machine has reacted to a poll of ours. */
     reacted: createListeners<[]>('what follows reactions to a poll', report),
-    /** The gateway met a webhook. */
     webhookSeen: createListeners<[]>('the answer to a webhook', report),
     /** A webhook that somebody set while we polled is gone. */
     webhookCleared: createListeners<[]>('what waits for a webhook to go', report),

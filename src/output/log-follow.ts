@@ -9,14 +9,12 @@ export interface FollowOptions {
   readonly follow: boolean;
   /** Resolves when it has gone out; false: nobody reads any more. The bytes may be reused then. */
   readonly write: (bytes: Buffer) => Promise<boolean>;
-  /** What went wrong on the way. */
   readonly say: (text: string) => void;
 }
 
 interface OpenFile {
   readonly fd: number;
   readonly stat: fs.Stats;
-  /** Where the next byte is read. */
   at: number;
 }
 

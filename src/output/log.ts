@@ -14,12 +14,10 @@ import { makeFolder } from '../files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
 import { LINE_BYTES_MAX } from './pump.ts';
 
-/** As `status` tells of it. */
 export interface LogFacts {
   readonly path: string;
   /** Why nothing, or not as it should be, is written at present; null: all is well. */
   readonly problem: string | null;
-  /** What could not be written. */
   readonly droppedBytes: number;
 }
 
@@ -28,7 +26,6 @@ export type Log = ReturnType<typeof openLog>;
 export interface LogOptions {
   readonly path: string;
   readonly maxBytes: number;
-  /** How many old files are kept. */
   readonly keep: number;
   /** Replaced by tests. */
   readonly writeSync?: (fd: number, bytes: Buffer, offset: number, length: number) => number;

@@ -103,7 +103,6 @@ export function createMasker(tokens: readonly string[]) {
       swallowing = false;
       return out;
     },
-    /** Bytes held back at present. */
     get held(): number {
       return held;
     },
@@ -165,7 +164,6 @@ function beginningAtEnd(text: string, secret: string): number {
   return size;
 }
 
-/** What of text[start..end] is printed. */
 function withoutCuts(
   text: string,
   start: number,

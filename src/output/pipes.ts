@@ -37,7 +37,6 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
   return {
     /** To be given to the pumps, which close them: of stdout and stderr. */
     readFds: [outRead, errRead] as const,
-    /** To be given to the worker. */
     writeFds: [outWrite, errWrite] as const,
     /** One more pipe, for what a launcher (supervisor/launcher.ts) is told. */
     gate: { readFd, writeFd },

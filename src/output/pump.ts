@@ -13,7 +13,6 @@ export interface PumpOptions {
   readonly source: Readable | number;
   /** Null: it goes nowhere but to its lines. */
   readonly sink: Sink | null;
-  /** Our own tokens, masked wherever they show. */
   readonly tokens: readonly string[];
   /** Gets whole lines, as they are printed: one text without the last newline, a latin1 character for each byte. */
   readonly onLines: (text: string) => void;
@@ -30,7 +29,6 @@ export function startPump({ source, sink, tokens, onLines }: PumpOptions) {
   const masker = createMasker(tokens);
   /** The line that has no end yet, a latin1 character for each byte. */
   let unfinished = '';
-  /** Writes that the sink has not finished. */
   let pending = 0;
   let hasEnded = false;
   let holdTimer: NodeJS.Timeout | undefined;

@@ -24,7 +24,6 @@ export interface Report {
 }
 
 type Said = Parameters<Report['line']>;
-/** A stream of the worker. */
 export type OutputName = Exclude<LiveLine['from'], 'singlepoll'>;
 type Format = Config['logFormat'];
 
@@ -74,7 +73,6 @@ export function createReport(format: Format, tokens: readonly string[], paint: P
 }
 
 export type RunOutput = ReturnType<typeof openRunOutput>;
-/** One stream of a worker, on its way. */
 export type WorkerOutput = ReturnType<RunOutput['pump']>;
 
 /** `starter`: the way to who waits for a detached run; null in the foreground. `paint` is for there, or for our stderr. */
@@ -142,7 +140,6 @@ export function openRunOutput(
       const { problem } = log.facts();
       if (problem !== null) listener?.line('log', problem, 'warn');
     },
-    /** Null: there is no log. */
     logFacts: (): LogFacts | null => log?.facts() ?? null,
     /** Nobody listens any more but the log. */
     leaveStarter(): void {

@@ -14,7 +14,6 @@ export interface LiveView extends LiveDocument {
   readonly rate: string;
   /** What became of a key. */
   readonly message: { readonly text: string; readonly level: Level } | null;
-  /** Whether keys are read. */
   readonly keys: boolean;
 }
 
@@ -145,7 +144,6 @@ function keysLine({ keys, message, status }: LiveView, columns: number, paint: P
   return `${paint('tag', line)}   ${paint(message.level, cut(message.text, room))}`;
 }
 
-/** Of the reader's own zone. */
 const clockTime = (ms: number): string => clockWords(ms).slice(4);
 
 const WINDOW_MS = 60_000;

@@ -137,7 +137,6 @@ function workerRows(doc: StatusDocument, nowMs: number, rate?: string): StatusRo
   return rows;
 }
 
-/** Sign of life, traffic and trouble of the polling. */
 function pollingRows({ state, polling }: StatusDocument, nowMs: number, rate?: string): StatusRow[] {
   if (!polling) return [];
   const { via, by, past, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } =

@@ -9,7 +9,6 @@ export type Level = 'info' | 'good' | 'warn' | 'error';
 /** Colours a piece of text by level; the identity where colour is off. */
 export type Paint = (level: Level | 'tag', text: string) => string;
 
-/** Whether this stream may be coloured and drawn on. */
 export function isScreen({ isTTY }: { readonly isTTY?: boolean }): boolean {
   return isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 }

@@ -12,9 +12,7 @@ import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
 export interface Answer {
   readonly status: number;
   readonly body: object;
-  /** Seconds for the `Retry-After` header. */
   readonly retryAfter?: number;
-  /** Ids of the updates in the answer of a getUpdates. */
   readonly delivered?: readonly number[];
 }
 

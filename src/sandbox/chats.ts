@@ -12,7 +12,6 @@ const PARAM_CHARS_MAX = 1024;
 
 export interface SentMessage {
   readonly bot: number;
-  /** In lower case. */
   readonly method: string;
   readonly chatId: string;
   /** Text or caption. */

@@ -97,9 +97,7 @@ export function createCore() {
     carryOut,
     find: (token: string) => bots.get(token),
     file: chats.file,
-    /** The latest messages that bots have sent, oldest first. */
     sent: chats.sent,
-    /** The latest Bot API requests, oldest first. */
     log: log.records,
     ...{ startRecord: log.start, endRecord: log.end, onRequest: log.onRequest },
     /** With the number of calls left; 0: until cleared. */

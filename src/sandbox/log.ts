@@ -7,7 +7,6 @@ const PARAM_CHARS_MAX = 1024;
 const TOKEN = /\d{5,}:[A-Za-z0-9_-]{24,}/g;
 
 export interface RequestRecord {
-  /** Rises by one with every request. */
   readonly id: number;
   /** 0: the token names no bot. */
   readonly bot: number;

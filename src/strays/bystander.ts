@@ -8,7 +8,6 @@ import { baseName, isShellName, type Program, readProgram } from './program.ts';
 
 type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'proxy' | 'browser' | 'singlepoll';
 
-/** The words of a list. */
 export function namesIn(text: string): ReadonlySet<string> {
   return new Set(text.split(/\s+/).filter(Boolean));
 }
@@ -70,7 +69,6 @@ export function bystander({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): Bystande
   return null;
 }
 
-/** True for any command of singlepoll, of any bot. */
 export function isSinglepoll(program: Program): boolean {
   if (program.name === 'singlepoll') return true;
   return program.scripts.some(

@@ -99,7 +99,6 @@ export interface Container {
   readonly userUid: number | null;
 }
 
-/** The container of the innermost layer. */
 export function containerIn(layers: readonly Layer[]): Container | null {
   const leaf = layers.at(-1);
   return leaf?.type === 'container' ? { tool: leaf.tool, id: leaf.id, userUid: userIn(layers) } : null;

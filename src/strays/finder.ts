@@ -30,13 +30,11 @@ export interface Stray extends StrayEntry, Target {
   readonly parent: { readonly pid: number; readonly command: string } | null;
   /** Ids of the other bots that it polls, as far as its tokens can be read: stopping it silences them, too. */
   readonly silences: readonly string[];
-  /** It holds the token of this bot. */
   readonly holdsToken: boolean;
   /** The living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
   readonly supervisor: { readonly pid: number } | null;
 }
 
-/** One process of a stray's tree. */
 interface TreeRow extends Target {
   readonly ppid: number;
   readonly command: string;
@@ -57,14 +55,12 @@ export interface LookOptions {
   readonly worker?: Place['worker'];
   /** Pid of the previous worker: what is left of its session is our own leftover. */
   readonly former?: number | null;
-  /** What the experiment showed, if there was one. */
   readonly evidence?: Evidence;
   /** Once aborted, no further signal is sent. */
   readonly signal?: AbortSignal;
 }
 
 export interface StrayStop extends StopResult {
-  /** The strays that are gone, and below those that are not. */
   readonly gone: readonly Stray[];
   readonly left: readonly Stray[];
 }

@@ -7,7 +7,6 @@ import { bystander, isInteractiveShell } from './bystander.ts';
 import type { Grade, Proc } from './process.ts';
 import { isUntouchable, type Surroundings, supervisorOf } from './tree.ts';
 
-/** What the experiment showed. */
 export interface Evidence {
   /** Pids with a client connection to the API root. */
   readonly connected: ReadonlySet<number>;
@@ -36,7 +35,6 @@ export interface Graded {
   readonly supervisor: number | null;
 }
 
-/** True for grades that `start` and `reset` stop. */
 export function isStopped(grade: Grade): boolean {
   return grade === 'own' || grade === 'proven' || grade === 'declared';
 }

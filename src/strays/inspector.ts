@@ -191,7 +191,6 @@ function startChild(greeting: Sought) {
         child.stdin?.write(`${JSON.stringify(request)}\n`);
       });
     },
-    /** Closes its input, on which the child ends. */
     end: () => void child.stdin?.end(),
     /** Kills the child without waiting: a process in uninterruptible sleep does not end at once. */
     abandon() {

@@ -31,9 +31,7 @@ import { baseName, isShellName, readProgram } from './program.ts';
 export interface ManagerEdges {
   readonly ownUid: number;
   run(command: string, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
-  /** Text of a regular file; null: it can't be read. */
   readText(path: string): string | null;
-  /** Names in a folder; none if it can't be read. */
   listFolder(path: string): readonly string[];
   nameOf(uid: number): string;
 }
@@ -128,7 +126,6 @@ const CONTAINER_EDGE =
 
 type Manager = (search: Search) => Promise<Verdict>;
 
-/** The nearest ancestor that is in the table. */
 function managerAbove(line: readonly Proc[]): Manager | null {
   let child = line[0]!;
   for (const manager of line.slice(1)) {
@@ -163,8 +160,6 @@ async function nameKeeper(search: Search, within: Manager | null): Promise<Verdi
   }
   return 'not-restarted';
 }
-
-// Managers that are parents of the programs that they run.
 
 /** An app in the output of `pm2 jlist`. */
 interface Pm2App {

@@ -67,7 +67,6 @@ interface Place {
   readonly name: string;
   /** Path of its /proc/PID/ns/net; undefined: our own. */
   readonly namespace: string | undefined;
-  /** Ports with a listener there. */
   readonly ports: ReadonlySet<number>;
 }
 

@@ -30,7 +30,6 @@ export interface StrayPolicy {
   readonly leased: boolean;
 }
 
-/** The strays to stop, and why others may not be stopped. */
 export interface Verdict {
   readonly strays: readonly Stray[];
   readonly endings: readonly Ending[];

@@ -89,7 +89,6 @@ function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv |
   };
 }
 
-/** Time limit for all patterns on one process. */
 const MATCH_MS = 50;
 
 const call = new Script('match()');

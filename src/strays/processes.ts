@@ -29,7 +29,6 @@ export interface Processes {
 
 /** How long a signal or a request may have to wait for its turn. */
 const TURN_MS = 10;
-/** How long `ps` may take. */
 const TOOL_WAIT_MS = 10_000;
 const NAMED_MAX = 3;
 const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };

@@ -18,7 +18,6 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses' | 'known'> {
 export type Prover = ReturnType<typeof createProver>;
 
 export type Outcome =
-  /** `isEnough` was true. */
   | { readonly kind: 'convicted' }
   /** Our poll was ended, and ss, which would show by which process, does not work here. */
   | { readonly kind: 'blind' }
@@ -45,7 +44,6 @@ export interface Asks {
 interface HuntAsks {
   /** True if we must poll ourselves, as the worker's polls can't be seen. */
   readonly asks: () => boolean;
-  /** Called when a process of this machine has reacted. */
   readonly onReaction: () => void;
   /** Called when a poll was watched to its end and no process here reacted. `blind`: ss does not work. */
   readonly onNobody: (seen: { readonly blind: boolean; readonly unseen: readonly Unseen[] }) => void;

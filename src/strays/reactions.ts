@@ -11,7 +11,6 @@
 import type { TcpSocket } from '../machine/sockets.ts';
 import type { Evidence } from './grade.ts';
 
-/** Counters of one connection at one moment. */
 export interface Counters
   extends Pick<TcpSocket, 'bytesSent' | 'bytesReceived' | 'lastSendMs' | 'lastReceiveMs' | 'minRttMs'> {
   /** The connection has been destroyed; these are its last counters. */
@@ -22,7 +21,6 @@ export interface Counters
 export interface Sample {
   /** Monotonic time right after the listing, in ms. */
   readonly atMs: number;
-  /** How long the listing took, in ms. */
   readonly tookMs: number;
   readonly sockets: ReadonlyMap<string, Counters>;
 }
@@ -242,7 +240,6 @@ const ACCOUNTS_MAX = 1_000;
 const ENTRIES_MAX = 20;
 
 export function createLedger() {
-  /** The reactions of each process. */
   const accounts = new Map<string, Account>();
   /** The reactions of one parent's children: a shell that polls with one curl after another has a new process for each. */
   const parents = new Map<string, Account>();
@@ -324,7 +321,6 @@ export function createLedger() {
     isOpen: (isAlive: (process: Identity) => boolean) =>
       [...accounts.values()].some(({ owner, entries }) => isAlive(owner) && strengthOf(entries) !== 'twice'),
     unseen: (): readonly Unseen[] => [...unseen.values()],
-    /** How many reactions were noted so far. */
     count: () => noted,
   };
 }

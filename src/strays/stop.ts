@@ -13,7 +13,6 @@ export interface Target {
   readonly startId: string;
 }
 
-/** The present facts of a listed process. */
 export interface Look {
   readonly startId: string;
   /** One letter as in proc(5). */

@@ -138,7 +138,6 @@ function sameProgram(parent: Proc, child: Proc): boolean {
   return above.path === below.path && above.family === null;
 }
 
-/** True if `parent` exists only to run `child`. */
 function runsOnly(parent: Proc, child: Proc, { children }: Surroundings): boolean {
   const kind = bystander(parent);
   if (kind !== null && kind !== 'shell') return false;
@@ -222,7 +221,6 @@ export function cookieOf(proc: Proc, place: Pick<Place, 'botId'>): string | null
   return env && env.bot === place.botId && env.run !== null ? `${env.run} ${env.spawn}` : null;
 }
 
-/** It carries the name of another bot. */
 function isOfAnother({ env }: Proc, { botId }: Place): boolean {
   return env?.bot != null && env.bot !== botId;
 }

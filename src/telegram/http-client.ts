@@ -193,7 +193,6 @@ export async function openTunnel(proxy: URL, authority: string, limit: AbortSign
   throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
 }
 
-/** The header for the user and the password of a URL. */
 export function basicAuth({ username, password }: URL): string {
   const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
   return `Basic ${Buffer.from(pair).toString('base64')}`;

@@ -46,7 +46,6 @@ export type Reason = 'updates' | 'webhook' | 'api' | 'token' | 'supervisor' | 'i
 
 export interface Verdict {
   readonly result: 'rival' | 'none' | 'cannot-tell';
-  /** Only set for cannot-tell. */
   readonly reason: Reason | null;
   /** Details of the reason: the API's message, the webhook's URL as it may be shown, or the supervisor's pid. */
   readonly detail: string;
@@ -109,7 +108,6 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
     pauseMs = thenPauseMs;
   }
 
-  /** The update that waited is gone. */
   function fetched(): void {
     if (waiting?.lasting) seenAtMs ??= clock.now();
     waiting = null;

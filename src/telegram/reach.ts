@@ -165,7 +165,6 @@ function backoffMs(attempt: number): number {
   return Math.min(5_000, 500 * 2 ** attempt) * (0.8 + 0.4 * Math.random());
 }
 
-/** Rejects with the signal's reason as soon as it aborts. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
