@@ -1,7 +1,6 @@
 /**
- * Sends messages to the admin chat, with the real API root and token instead of the gateway, and to --alert-url. At each place at most
- * twenty wait. They are sent one by one, retried with growing waits, and given up after an hour. Each place has its own queue, so that
- * one that hangs or fails delays no other. Every message ends up as sent or failed.
+ * Sends messages to the admin chat, with the real API root and token, and to --alert-url. Each place has its own queue, so that one that hangs
+ * delays no other: at most twenty wait, sent one by one, retried with growing waits, and given up after an hour.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { AlertConfig, AlertUrl } from '../config/checks.ts';

@@ -1,7 +1,6 @@
 /**
- * Decides which events become alerts: each kind at most once within the cooldown; further ones are counted and reported with the
- * next alert. After a problem "recovered" follows once, when all has been well for a while. And decides when the digest is due. PURE but
- * for its own state and the zone rules of Intl: times are given, ms since 1970. Memory is bounded by the number of kinds.
+ * Decides which events become alerts: each kind at most once within the cooldown, further ones counted for the next alert; after a problem
+ * "recovered" follows once, when all has been well for a while. And decides when the digest is due. PURE but for its state and Intl's zones.
  */
 import type { AlertConfig } from '../config/checks.ts';
 

@@ -1,13 +1,11 @@
 /**
- * The door to getUpdates: of all polls that the worker's processes have open, one at a time goes to the Bot API. One poller
- * owns the door; others are held and answered empty at their own timeout. The next one takes over when the owner is gone or
- * has stopped polling. Errors upstream are retried within the worker's own timeout, so that the worker never sees them.
- * Pure: events carry the time (ms, monotonic), effects come out as data.
+ * The door to getUpdates: of all polls that the worker's processes have open, one at a time goes to the Bot API. One poller owns the door;
+ * others are held and answered empty at their own timeout. The next one takes over when the owner is gone or has stopped polling. Errors
+ * upstream are retried within the worker's own timeout. An answer that could not be delivered needs no handling, since the Bot API keeps
+ * updates until a later offset confirms them. Pure: events carry the time (ms, monotonic), effects come out as data.
  *
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and soon after its timeout at the latest; only the owner is ever given updates.
- *
- * An answer that could not be delivered needs no handling, since the Bot API keeps updates until a later offset confirms them.
  */
 
 /** One getUpdates request that a process of the worker has open. */

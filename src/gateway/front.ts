@@ -1,8 +1,7 @@
 /**
- * The gateway's port, for bots that do not know of it. The first byte of a connection distinguishes TLS (from a hook) from HTTP;
- * TLS is decrypted here and its requests are served like any other. CONNECT makes the gateway an HTTPS proxy for the worker's
- * own processes: connections to the Bot API's host are decrypted, too, others are tunnelled unread. The end of its handshake
- * shows that a program does not trust the gateway's certificate; it is tunnelled to the Bot API from then on.
+ * The gateway's port, for bots that do not know of it. The first byte of a connection distinguishes TLS (from a hook), which is decrypted
+ * here, from HTTP. CONNECT makes the gateway an HTTPS proxy for the worker's own processes: connections to the Bot API's host are decrypted,
+ * too, others are tunnelled unread, as is a program whose handshake has shown that it does not trust the gateway's certificate.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';

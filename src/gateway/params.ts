@@ -1,8 +1,7 @@
 /**
- * Reads a request to the Bot API like the server, for the gateway and the sandbox: target, query and body become one method and
- * its parameters. The gateway builds every poll from what is read here, so nothing else of a request reaches the API.
- * Sources: tdlib/telegram-bot-api HttpConnection::handle, Query::arg, Client::get_integer_arg, Client::to_bool;
- * tdlib/td HttpReader.
+ * Reads a request to the Bot API like the server: target, query and body become one method and its parameters. The gateway builds every poll
+ * from what is read here, so nothing else of a request reaches the API. Sources: tdlib/telegram-bot-api HttpConnection::handle, Query::arg,
+ * Client::get_integer_arg, Client::to_bool; tdlib/td HttpReader.
  */
 import type { IncomingMessage } from 'node:http';
 import { unescape as percentDecode } from 'node:querystring';

@@ -1,7 +1,6 @@
 /**
- * What a request to the gateway asks for, and whether that is allowed: only with the worker's own token, in the forms that the
- * Bot API server knows, and for programs (Host or Origin give away a web page that has found the port). Also reads a poll's
- * parameters and formats the poll for upstream.
+ * What a request to the gateway asks for, and whether that is allowed: only with the worker's own token, in the forms that the Bot API server
+ * knows, and for programs (Host or Origin give away a web page that has found the port).
  * Sources: tdlib/telegram-bot-api Client.cpp (process_get_updates_query), Query.cpp (error shapes).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';

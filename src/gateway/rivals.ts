@@ -1,9 +1,7 @@
 /**
- * Decides what repeated 409s mean: an overlap that ends by itself (a deploy, an old poll that lingers), or a rival that stays;
- * and which side gives way then. Pure: times are given, monotonic, in ms.
- *
- * The rhythm comes from the poller that we abort, which retries after its own wait and aborts us in turn, and from the server,
- * which delays every second 409 by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict).
+ * Decides what repeated 409s mean: an overlap that ends by itself (a deploy, an old poll that lingers), or a rival that stays; and which side
+ * gives way then. The rhythm comes from the poller that we abort, which retries after its own wait and aborts us in turn, and from the server,
+ * which delays every second 409 by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict). Pure: times are given, monotonic, in ms.
  */
 export interface RivalryPolicy {
   /** An overlap that lasts longer than this is a rival. */

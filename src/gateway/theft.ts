@@ -1,8 +1,7 @@
 /**
- * Detects updates that another poller has taken while our worker was busy, with a poll that does not wait and so causes no 409.
- * The Bot API numbers updates one by one as they enter its queue. One leaves it when an offset confirms it, or when it expires,
- * after 30 s at the earliest. So ids that are missing before an answer, and were queued for less than that, were confirmed by
- * another poller. Pure: events carry the time (ms, of a clock that includes suspend).
+ * Detects updates that another poller has taken while our worker was busy, with a poll that does not wait and so causes no 409. The Bot API
+ * numbers updates as they enter its queue; one leaves it when an offset confirms it, or when it expires, after 30 s at the earliest. So ids
+ * that are missing, and were queued for less than that, were confirmed by another poller. Pure: events carry the time (it includes suspend).
  * Source: tdlib/td TQueue.cpp, tdlib/telegram-bot-api Client.cpp (add_update_impl, do_get_updates).
  */
 interface AskedPoll {

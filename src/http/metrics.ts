@@ -1,7 +1,6 @@
 /**
- * `/metrics`: the status document in Prometheus' text format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats).
- * Names follow prometheus.io/docs/practices/naming. Unknown values have no sample, as a zero would be wrong. And `/readyz`, which one of
- * them repeats.
+ * `/metrics`: the status document in Prometheus' text format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats; names as in
+ * prometheus.io/docs/practices/naming), and `/readyz`. Unknown values have no sample, as a zero would be wrong.
  */
 import { plain } from '../output/plain.ts';
 import type { Tally } from '../supervisor/record.ts';

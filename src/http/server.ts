@@ -1,7 +1,6 @@
 /**
- * The listening socket of the health endpoint, and the answer to each request. Clients may be slow, numerous or hostile, and
- * share the event loop with supervision. So heads are limited in size and time, each connection carries one request, and too many
- * connections push out the oldest, so that health checks still get through.
+ * The listening socket of the health endpoint, and the answer to each request. Clients may be slow, numerous or hostile: heads are limited in
+ * size and time, a connection carries one request, and too many push out the oldest, so that health checks still get through.
  */
 import { createServer } from 'node:http';
 import { isIP } from 'node:net';

@@ -1,7 +1,4 @@
-/**
- * `--http`: opens the port before anything else, since platforms check for one, and shows the supervisor's own data. It decides
- * nothing.
- */
+/** `--http`: opens the port before anything else, since platforms check for one, and shows the supervisor's own data. */
 import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';

@@ -1,7 +1,6 @@
 /**
- * Starts at boot with systemd: the text of the unit, which it writes, enables, starts, finds and removes. Settings that are not obvious
- * have a comment in the unit. Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers",
- * systemd.syntax(7).
+ * Starts at boot with systemd: writes, enables, starts, finds and removes the unit, in which settings that are not obvious have a comment.
+ * Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers", systemd.syntax(7).
  */
 import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';

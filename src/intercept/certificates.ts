@@ -1,8 +1,7 @@
 /**
- * The certificates with which the gateway speaks TLS to the worker's own hooks: a certificate authority that may only vouch for
- * api.telegram.org, and the one certificate that it signs. The authority's private key is dropped after that one signature, so nobody
- * can use it for another host: some runtimes ignore the name constraints of a trusted authority (Java), others ignore that a trusted
- * certificate is no authority (Deno). Everything lives in memory and is made anew for each supervisor.
+ * The certificates of one run, with which the gateway speaks TLS to the worker's hooks: an authority that may only vouch for api.telegram.org,
+ * and the one certificate that it signs. The authority's private key is dropped after that one signature, so nobody can use it for another
+ * host: some runtimes ignore an authority's name constraints (Java), others that a trusted certificate is no authority (Deno).
  * DER by hand (ITU-T X.690, RFC 5280): the smallest library that can do it weighs 300 KB.
  */
 import {

@@ -1,7 +1,6 @@
 /**
- * etcd through its JSON gateway (`/v3/`, 3.4 and later): keys and values are in base64, 64-bit numbers are strings, zero fields
- * are left out. etcd's own leases are not used, because their renewals do not go through its log.
- * https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
+ * etcd through its JSON gateway (https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/): keys and values are in base64, 64-bit numbers are
+ * strings, zero fields are left out. etcd's own leases are not used, because their renewals do not go through its log.
  */
 import { parseObject } from '../config/files.ts';
 import { type Http, openHttp } from './http.ts';

@@ -1,8 +1,7 @@
 /**
- * Masks bot tokens in a stream of bytes, or in one text: `123456:…`. Everything else passes byte for byte. What is masked: any token
- * of the usual shape, also with `%3A` for the colon, and our own secrets alone. A token may be split over writes at any byte: what could
- * become one is held back, at most some dozens of bytes, and a secret that never ends is swallowed without being stored. Reads no
- * clock: the caller decides when a hold has lasted too long and calls `release`.
+ * Masks bot tokens in a stream of bytes, or in one text: `123456:…`. What is masked: any token of the usual shape, also with `%3A` for the
+ * colon, and our own secrets alone. A token may be split over writes at any byte: what could become one is held back, some dozens of bytes at
+ * most, until `release`, and a secret that never ends is swallowed without being stored. Everything else passes byte for byte.
  */
 import { BOT_SECRET_MIN, SECRET_MIN } from '../config/token.ts';
 

@@ -1,7 +1,6 @@
 /**
- * Carries a worker's output to ours: source → masker → sink, and on the way cuts it into lines. One chunk is under way at a time: while the
- * destination takes no more, nothing is read, the worker blocks as it would on any full pipe, and memory stays bounded. A
- * destination that is gone or full never stops the reading, so that the worker neither blocks nor dies of it.
+ * Carries a worker's output to ours: source → masker → sink, and cuts it into lines. While the destination takes no more, nothing is read: the
+ * worker blocks as on any full pipe, and memory stays bounded. One that is gone or whose disk is full never stops the reading.
  */
 import net from 'node:net';
 import type { Readable } from 'node:stream';

@@ -1,7 +1,6 @@
 /**
- * One bot at the Bot API: its queue, its one long poll, its webhook, and which call gets which 409 when. No sockets and no
- * real time: answers go to a callback, the clock is given. A bot never notices that a client went away, because the real
- * server does not. Nothing is ever delivered to a webhook.
+ * One bot at the Bot API: its queue, its one long poll, its webhook, and which call gets which 409 when. Answers go to a callback, the clock
+ * is given. A bot never notices that a client went away, because the real server does not. Nothing is ever delivered to a webhook.
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll,
  * fail_query_conflict, process_set_webhook_query), Client.h for the constants; tdlib/td TQueue.cpp.
  */

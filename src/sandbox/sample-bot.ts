@@ -1,8 +1,7 @@
 /**
- * The built-in sample worker, a program of its own (dist/sample-bot.js): a well-behaved polling bot. The forgotten poller of the demo is
- * the same program under another name (dist/legacy-polling-bot.js); started with a channel to the demo, it ends with that.
- * Polls when POLLING_ENABLED is 1, prints a line per update, answers messages, retries a 409 after 1 s, and on SIGTERM
- * confirms what it has handled and exits 0. Otherwise it idles.
+ * The built-in sample worker, a program of its own (dist/sample-bot.js), and the forgotten poller of the demo (dist/legacy-polling-bot.js),
+ * which ends with the channel to the demo. Polls when POLLING_ENABLED is 1, prints a line per update, answers messages, retries a 409 after
+ * 1 s, and on SIGTERM confirms what it has handled and exits 0. Otherwise it idles.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 

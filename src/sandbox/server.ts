@@ -1,7 +1,6 @@
 /**
- * The sandbox: an imitation of the Bot API on one HTTP port. Reads and answers requests; what a call does is in core.ts, bot.ts
- * and chats.ts. A poll does not end when its client goes away: the real server does not notice that either. Not imitated: flood
- * limits and deliveries to webhooks.
+ * The sandbox: an imitation of the Bot API on one HTTP port; what a call does is in core.ts, bot.ts and chats.ts. A poll does not end when its
+ * client goes away: the real server does not notice that either. Not imitated: flood limits and deliveries to webhooks.
  * Source: tdlib/telegram-bot-api HttpConnection::handle, ClientManager::send, Client::on_cmd.
  */
 import { once } from 'node:events';

@@ -1,10 +1,8 @@
 /**
- * Names the service manager that would restart a stray, and the command that stops it there for good. It only looks: it stops
- * nothing and starts no manager. Programs that exist only to run the stray (reloaders, masters, `npm start`, shell loops) belong
- * to its tree and are never named here; other starters are named by pid once they have restarted a stray (policy.ts).
- * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container
- * labels; pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment);
- * crontab(5), run-parts(8).
+ * Names the service manager that would restart a stray, and the command that stops it there for good. It only looks. Programs that exist
+ * only to run the stray belong to its tree; other starters are named by pid once they have restarted a stray (policy.ts).
+ * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container labels;
+ * pm2 7 lib/Daemon.js (title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment); crontab(5), run-parts(8).
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';

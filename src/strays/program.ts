@@ -1,7 +1,6 @@
 /**
- * Reads a command line the way a person does: which program runs, and which script it runs. PURE.
- * `tail -f bot.py` runs tail; `python3 -u bot.py` runs bot.py; `python -m gunicorn app:app` runs gunicorn.
- * The script is the first word that is neither an option nor the value of one, so the options that take a value are listed.
+ * Reads a command line as a person does: which program runs, and which script. `tail -f bot.py` runs tail; `python3 -u bot.py` runs bot.py.
+ * The script is the first word that is neither an option nor the value of one, so the options that take a value are listed. PURE.
  */
 
 export interface Program {

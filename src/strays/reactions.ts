@@ -1,12 +1,10 @@
 /**
- * Finds the connections that reacted to our getUpdates, and collects what that shows of each process; grade.ts decides what it proves.
- * PURE: listings of sockets with their times in, reactions out.
+ * Finds the connections that reacted to our getUpdates, and collects what that shows of each process; grade.ts decides what it proves. PURE.
  *
- * The Bot API keeps the newest long poll of a bot and answers the older one with 409, at once, or 3.0 s later if it sent another
- * 409 within the last 3 s (tdlib/telegram-bot-api Client::fail_query_conflict). So a client socket whose request was held before
- * our poll, and which receives an answer in one of these two windows, belongs to a poller of this bot, if the answer is as long
- * as a 409, or comes at each of our polls. The kernel tells when data came last, so a listing that is late under load does no
- * harm.
+ * The Bot API keeps the newest long poll of a bot and answers the older one with 409, at once, or 3.0 s later if it sent another 409
+ * within the last 3 s (tdlib/telegram-bot-api Client::fail_query_conflict). So a client socket whose request was held before our poll, and
+ * which receives an answer in one of these two windows, belongs to a poller of this bot, if the answer is as long as a 409, or comes at each
+ * of our polls. The kernel tells when data came last, so a listing that is late under load does no harm.
  */
 import type { TcpSocket } from '../machine/sockets.ts';
 import type { Evidence } from './grade.ts';

@@ -1,7 +1,6 @@
 /**
- * Stops process trees: SIGTERM from the top, wait, SIGKILL, verify. Only this file signals processes that singlepoll did not
- * start. Right before every signal the start time is read again and compared, so that a reused pid is left alone and counts as
- * gone. Waiting means looking again and again, so a stray that ends at once takes a few ms.
+ * Stops process trees: SIGTERM from the top, wait, SIGKILL, verify. Only this file signals processes that singlepoll did not start. Right
+ * before every signal the start time is read again and compared, so that a reused pid is left alone and counts as gone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';

@@ -1,8 +1,7 @@
 /**
- * The process tree of one snapshot, the processes around singlepoll, and the processes that are stopped with a stray. PURE.
- * Upwards these are parents that exist only to run it (a gunicorn or cluster master, a reloader, `npm start`, a wrapper), but
- * never a person's shell, a process manager or singlepoll. Downwards and sideways: everything that belongs to them, even in
- * another session, group or parent.
+ * The process tree of one snapshot, and the processes that are stopped with a stray: upwards the parents that exist only to run it (a master,
+ * a reloader, `npm start`, a wrapper), but never a person's shell, a process manager or singlepoll; downwards and sideways everything that
+ * belongs to them, even in another session, group or parent. PURE.
  */
 import { bystander, isInteractiveShell, isSinglepoll, namesIn } from './bystander.ts';
 import type { Proc, Snapshot } from './process.ts';

@@ -1,6 +1,5 @@
 /**
- * The program's own calls of the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage, and getUpdates for `who --probe`.
- * Answers need not be JSON: front ends answer 502 with HTML.
+ * The program's own calls of the Bot API. Answers need not be JSON: front ends answer 502 with HTML.
  * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
  */
 import { parseObject } from '../config/files.ts';

@@ -1,7 +1,6 @@
 /**
- * The webhook step: while a webhook is set, every getUpdates gets a 409. So it is shown and cleared, keeping the updates that
- * wait, and looked at again. Decides nothing about the worker. Source: tdlib/telegram-bot-api Client.cpp
- * (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
+ * The webhook step: while a webhook is set, every getUpdates gets a 409, so it is cleared, keeping the updates that wait. Source:
+ * tdlib/telegram-bot-api Client.cpp (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
  */
 import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 
