@@ -59,9 +59,18 @@ export function openAlerts(options: AlertServiceOptions) {
     const events = [...eventsBetween(before, after), ...more];
     before = after;
     const out = gate.step(after.unixMs, events, isWell(after));
-    if (events.length > 0 || out.length > 0) save(file, gate.saved());
+    if (events.length > 0 || out.length > 0) save();
     for (const alert of out) deliveries.post(alertMessage(alert, sender()));
     if (isDigestDue?.(after.unixMs)) tellDigest(after);
+  }
+
+  /** So that a supervisor that is restarted again and again does not repeat alerts. */
+  function save(): void {
+    try {
+      writeWhole(file, `${JSON.stringify(gate.saved())}\n`);
+    } catch {
+      // The next one may repeat an alert.
+    }
   }
 
   function sender(): Sender {
@@ -110,15 +119,6 @@ export function openAlerts(options: AlertServiceOptions) {
     },
     cut: () => cut.abort(),
   };
-}
-
-/** Saves the state, so that a supervisor that is restarted again and again does not repeat alerts. Write errors are ignored. */
-function save(file: string, saved: unknown): void {
-  try {
-    writeWhole(file, `${JSON.stringify(saved)}\n`);
-  } catch {
-    // The next supervisor may repeat an alert.
-  }
 }
 
 /** The places that alerts go to, for the line at the start. */

@@ -127,9 +127,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
 }
 
 /** The pid of a poller by its name; null: the system does not tell. */
-export function pidOf(name: string): number | null {
-  return Number(name) || null;
-}
+export const pidOf = (name: string): number | null => Number(name) || null;
 
 /** A process's words up to its script, as the interpreter alone would not identify the program. */
 export function programWords(pid: number | null): string {

@@ -1,4 +1,5 @@
 /** Streams one call of the worker to the Bot API or another host, and its answer back, both unchanged. */
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -103,16 +104,12 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export function createForeign(env: Readonly<NodeJS.ProcessEnv>) {
   const clients = new Map<string, HttpClient>();
 
-  function clientOf({ origin }: URL): HttpClient {
-    let client = clients.get(origin);
-    client ??= openHttpClient({ root: new URL(origin), env, connections: CONNECTIONS_MAX });
-    clients.set(origin, client);
-    return client;
-  }
-
   return {
-    pass(request: IncomingMessage, response: ServerResponse, url: URL): void {
-      relay(request, response, { client: clientOf(url), path: `${url.pathname}${url.search}` });
+    pass(request: IncomingMessage, response: ServerResponse, { origin, pathname, search }: URL): void {
+      const root = new URL(origin);
+      const client = clients.get(origin) ?? openHttpClient({ root, env, connections: CONNECTIONS_MAX });
+      clients.set(origin, client);
+      relay(request, response, { client, path: pathname + search });
     },
     /** Connects to another host, through the user's own proxy if there is one. Rejects with the system's error. */
     async tunnel(host: string, port: number): Promise<Duplex> {
@@ -121,9 +118,8 @@ export function createForeign(env: Readonly<NodeJS.ProcessEnv>) {
       if (proxy !== null)
         return openTunnel(new URL(proxy), authority, AbortSignal.timeout(CONNECT_TIMEOUT_MS));
       const socket = connect({ host, port });
-      return new Promise((resolve, reject) => {
-        socket.once('error', reject).once('connect', () => resolve(socket));
-      });
+      await once(socket, 'connect');
+      return socket;
     },
     close() {
       for (const client of clients.values()) client.close();

@@ -100,6 +100,4 @@ export const UNSEALED_CURE =
   'let the environment win over .env (no override in load_dotenv), or take the token out of .env';
 export const WEBHOOK_CURE = 'singlepoll who    # one that holds the token calls setWebhook';
 
-function seconds(ms: number): string {
-  return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;
-}
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;

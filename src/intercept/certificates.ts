@@ -57,13 +57,8 @@ export function makeCertificates(nowMs: number) {
 
 export const toPem = (der: Buffer): string => new X509Certificate(der).toString();
 
-interface Issuer {
-  readonly name: string;
-  readonly privateKey: KeyObject;
-}
-
 function certificate(
-  issuer: Issuer,
+  issuer: { readonly name: string; readonly privateKey: KeyObject },
   validity: Buffer,
   subject: string,
   key: KeyObject,
@@ -126,10 +121,6 @@ function extension(id: string, critical: boolean, value: Buffer): Buffer {
   return sequence(oid(id), ...(critical ? [TRUE] : []), tagged(0x04, value));
 }
 
-function spki(key: KeyObject): Buffer {
-  return key.export({ type: 'spki', format: 'der' });
-}
+const spki = (key: KeyObject): Buffer => key.export({ type: 'spki', format: 'der' });
 
-function keyId(key: KeyObject): Buffer {
-  return createHash('sha1').update(spki(key)).digest();
-}
+const keyId = (key: KeyObject): Buffer => createHash('sha1').update(spki(key)).digest();

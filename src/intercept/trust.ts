@@ -78,13 +78,9 @@ function removeAbandoned(): void {
 }
 
 /** Names one process for ever, within its pid namespace. */
-function startedAs(pid: number): string {
-  return `${pid}-${statOf(pid)?.startId ?? 0}`;
-}
+const startedAs = (pid: number): string => `${pid}-${statOf(pid)?.startId ?? 0}`;
 
-function namespaceId(): string {
-  return /\d+/.exec(pidNamespace() ?? '')?.[0] ?? '0';
-}
+const namespaceId = (): string => /\d+/.exec(pidNamespace() ?? '')?.[0] ?? '0';
 
 function readFirst(paths: readonly string[]): string | null {
   return paths.map(readText).find((text) => text !== null) ?? null;

@@ -362,9 +362,7 @@ function shown(step: Step, request: Request, current: Seen | null): void {
 }
 
 /** The record has vanished, whether or not a standby has marked that. */
-function isGone(seen: Seen | null): boolean {
-  return seen === null || seen.rec.vacant !== undefined;
-}
+const isGone = (seen: Seen | null): boolean => seen === null || seen.rec.vacant !== undefined;
 
 function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolean {
   return rec.holder === id && rec.epoch === epoch;

@@ -137,9 +137,7 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions) {
   };
 }
 
-function stamp(from: LiveLine['from']): string {
-  return `${new Date().toISOString()} ${from} `;
-}
+const stamp = (from: LiveLine['from']): string => `${new Date().toISOString()} ${from} `;
 
 const WORDS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full',

@@ -152,9 +152,7 @@ function cutsIn(text: string, secrets: readonly string[], ended: boolean): Cut[]
 }
 
 /** The first character that is not printed: a colon is, while `%3A` becomes one. */
-function secretAt(text: string, at: number): number {
-  return text[at] === ':' ? at + 1 : at;
-}
+const secretAt = (text: string, at: number): number => (text[at] === ':' ? at + 1 : at);
 
 /** Length of the longest proper beginning of our own that the text ends with. */
 function beginningAtEnd(text: string, secret: string): number {

@@ -82,9 +82,7 @@ const SAYINGS: { [W in Saying['what']]: (say: Extract<Saying, { what: W }>) => W
   ],
 };
 
-export function words(say: Saying): Words {
-  return (SAYINGS[say.what] as (say: Saying) => Words)(say);
-}
+export const words = (say: Saying): Words => (SAYINGS[say.what] as (say: Saying) => Words)(say);
 
 export function howItEnded(exit: { code: number | null; signal: string | null }): string {
   return exit.signal === null ? `with code ${exit.code}` : `by ${exit.signal}`;
@@ -100,9 +98,7 @@ export function size(bytes: number): string {
 }
 
 /** `1 conflict`, `3 conflicts`. */
-export function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : 's'}`;
-}
+export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
 /** `350 ms`, `12 s`, `4 min`, `3 h 20 min`, `5 d`: for people. */
 export function duration(ms: number): string {

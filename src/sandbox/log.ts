@@ -1,10 +1,10 @@
 /** The log of the latest Bot API requests, without tokens: which client polled when, and what the answer was. */
 import type { ServerResponse } from 'node:http';
+import { FOREIGN_TOKEN } from '../config/token.ts';
 import { type Args, integerArg } from '../gateway/params.ts';
 
 const REMEMBERED = 20_000;
 const PARAM_CHARS_MAX = 1024;
-const TOKEN = /\d{5,}:[A-Za-z0-9_-]{24,}/g;
 
 export interface RequestRecord {
   readonly id: number;
@@ -79,7 +79,7 @@ export function createRequestLog() {
 }
 
 function shown(text: string): string {
-  return text.slice(0, PARAM_CHARS_MAX).replace(TOKEN, (token) => `${token.split(':')[0]}:…`);
+  return text.slice(0, PARAM_CHARS_MAX).replace(FOREIGN_TOKEN, '$1:…');
 }
 
 /** One request as a line: method, parameters, result, duration. */

@@ -69,9 +69,7 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
 }
 
 /** Equal for runs of one program in one folder. */
-export function commandKey({ cwd, argv }: Proc): string {
-  return JSON.stringify([cwd, argv]);
-}
+export const commandKey = ({ cwd, argv }: Proc): string => JSON.stringify([cwd, argv]);
 
 /** Grades one process; null: nothing suggests that it is a stray. */
 function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {

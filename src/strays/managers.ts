@@ -348,9 +348,7 @@ function programOf({ argv, comm }: Proc): string {
 }
 
 /** Whether the manager of `pid` would notice the end of the stray. */
-function reaches({ line }: Search, pid: number): boolean {
-  return line.some((proc) => proc.pid === pid);
-}
+const reaches = ({ line }: Search, pid: number): boolean => line.some((proc) => proc.pid === pid);
 
 /** A manager's variable in the environment of the stray, or of its nearest ancestor if that of the stray is lost. */
 function markOf({ line }: Search, name: string): string | null {

@@ -116,9 +116,7 @@ export function sumUp(closed: readonly Proc[], more: Partial<Uninspectable> = {}
   return { ...counts, users: Object.fromEntries(shares), names };
 }
 
-function imageOf({ startId, imageId }: ProcStat): string {
-  return `${startId} ${imageId}`;
-}
+const imageOf = ({ startId, imageId }: ProcStat): string => `${startId} ${imageId}`;
 
 /**
  * The list without /proc (macOS, BSD): ps-list gives pids, parents, owners and command lines, so only `--stray` patterns find strays.

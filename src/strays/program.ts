@@ -67,13 +67,9 @@ runner; uv|poetry|pipenv|pdm|rye|hatch; --with --python -p --project --directory
 const SHELLS =
   /^(?:ba|da|z|k|mk|pdk|a|c|tc|fi|ya|r)?sh$|^(?:busybox|nu|pwsh|xonsh|elvish|osh|ion)$|^bash[\d.]+$/;
 
-export function baseName(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
-}
+export const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
-export function isShellName(name: string): boolean {
-  return SHELLS.test(name);
-}
+export const isShellName = (name: string): boolean => SHELLS.test(name);
 
 /** Index of the script among `argv`, from `from` on, for an interpreter, and whether it is a module's name. */
 function findScript(argv: readonly string[], from: number, kind: Interpreter) {

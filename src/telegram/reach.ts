@@ -113,10 +113,9 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   };
 }
 
-/** How long a start goes on asking an API that is out of reach. */
 const RETRY_FOR_MS = 30_000;
 
-export interface RetryOptions {
+interface RetryOptions {
   readonly what: string;
   readonly apiRoot: string;
   readonly tokenSource: string;
@@ -124,7 +123,7 @@ export interface RetryOptions {
   readonly say: (text: string) => void;
 }
 
-/** Repeats the question during outages and floods; any other error ends this at once. */
+/** Repeats the question for 30 s during outages and floods; any other error ends this at once. */
 export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOptions): Promise<T> {
   const { apiRoot, signal, say, what } = options;
   const giveUpAtMs = performance.now() + RETRY_FOR_MS;
