@@ -105,7 +105,6 @@ export function environmentOf(value: unknown): string {
   return JSON.stringify([env, environment, envVars, envs, env_variables]);
 }
 
-/** A command that is a line of shell or an array of words. */
 export function commandText(value: unknown): string | null {
   if (!Array.isArray(value) || value.length === 0) return text(value);
   const words = value.map(String);

@@ -38,7 +38,6 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
   code: /\.(py|[cm]?[jt]sx?|go)$/,
   python: /\.py$/,
   gunicorn: /(^|\/)gunicorn[^/]*\.py$/,
-  /** What runs by itself. */
   script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$|Procfile/,
   /** Shell that people and workflows run. */
   deploy: /\.(sh|bash)$|akefile$|justfile$|\.github\/workflows\//,
