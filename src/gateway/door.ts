@@ -183,12 +183,18 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
   const isOut = door.upstream?.poll.connection === connection;
   const upstream = isOut ? aborted(door.upstream, effects) : door.upstream;
   const polled = door.polls.some((it) => it.connection === connection);
-  let { owner } = door;
-  // The end of an idle connection is no sign of polling.
-  if (owner?.connection === connection)
-    owner = { ...owner, connection: null, sinceMs: polled ? atMs : owner.sinceMs };
-  const polls = door.polls.filter((it) => it.connection !== connection);
-  return { ...door, upstream, owner, polls, seconds: door.seconds.filter((it) => it !== connection) };
+  const owner =
+    door.owner?.connection === connection
+      ? // The end of an idle connection is no sign of polling.
+        { ...door.owner, connection: null, sinceMs: polled ? atMs : door.owner.sinceMs }
+      : door.owner;
+  return {
+    ...door,
+    upstream,
+    owner,
+    polls: door.polls.filter((it) => it.connection !== connection),
+    seconds: door.seconds.filter((it) => it !== connection),
+  };
 }
 
 /** The connections of a dead process may end later, or never if a child has inherited them. */

@@ -74,8 +74,14 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
     sayings.push({ what: 'overlap', again: false });
   } else {
     if (overlap.over) sayings.push({ what: 'overlap', again: true });
-    const sums = { kicks: overlap.kicks + 1, livedMs: overlap.livedMs + livedMs };
-    overlap = { ...overlap, ...sums, lastKickMs: atMs, over: false };
+    const { kicks } = overlap;
+    overlap = {
+      ...overlap,
+      lastKickMs: atMs,
+      kicks: kicks + 1,
+      livedMs: overlap.livedMs + livedMs,
+      over: false,
+    };
   }
   if (!overlap.isRival && atMs - overlap.sinceMs >= policy.rivalAfterMs) {
     overlap = { ...overlap, isRival: true };

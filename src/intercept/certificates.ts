@@ -4,14 +4,7 @@
  * host: some runtimes ignore an authority's name constraints (Java), others that a trusted certificate is no authority (Deno).
  * DER by hand (ITU-T X.690, RFC 5280): the smallest library that can do it weighs 300 KB.
  */
-import {
-  createHash,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  sign,
-  X509Certificate,
-} from 'node:crypto';
+import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 
 export const BOT_API_HOST = 'api.telegram.org';
 
@@ -55,7 +48,10 @@ export function makeCertificates(nowMs: number) {
   };
 }
 
-export const toPem = (der: Buffer): string => new X509Certificate(der).toString();
+export function toPem(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+}
 
 function certificate(
   issuer: { readonly name: string; readonly privateKey: KeyObject },

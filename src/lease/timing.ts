@@ -61,10 +61,14 @@ export function timingOf(asked: { readonly profile: LeaseProfile; readonly ttlMs
 }
 
 /** D: by t0 + this on the holder's clock the worker must be dead. */
-export const livesMs = ({ ttlMs }: LeaseTiming): number => Math.floor(ttlMs * (1 - CLOCK_RATE));
+export function livesMs({ ttlMs }: LeaseTiming): number {
+  return Math.floor(ttlMs * (1 - CLOCK_RATE));
+}
 
 /** S: at t0 + this the door shuts and SIGTERM is sent. */
-export const stopAfterMs = (timing: LeaseTiming): number => killAfterMs(timing) - timing.graceMs;
+export function stopAfterMs(timing: LeaseTiming): number {
+  return killAfterMs(timing) - timing.graceMs;
+}
 
 /** At t0 + this SIGKILL is sent. */
 export function killAfterMs(timing: LeaseTiming): number {
