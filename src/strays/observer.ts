@@ -24,6 +24,7 @@ import {
   HELD_LEAST_MS,
   isHeld,
   type Owner,
+  POLL_OF_ANOTHER_MS,
   type Poke,
   reactionsTo,
   type Sample,
@@ -189,13 +190,13 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     });
   }
 
-  function holdsAnother({ key, owner }: Client): boolean {
+  function holdsAnother({ key, owner }: Client, forMs = HELD_LEAST_MS): boolean {
     return clients.some(
       (it) =>
         it.key !== key &&
         owner !== null &&
         it.owner?.pid === owner.pid &&
-        samples.some((sample) => isHeldIn(sample, it.key)),
+        samples.some((sample) => isHeldIn(sample, it.key, forMs)),
     );
   }
 
@@ -222,7 +223,10 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
           }
           told.add(id);
           if (!isRelayed(client, reaction.bytes, base))
-            onSeen({ client, reaction, holdsAnother: holdsAnother(client) });
+            onSeen({
+              ...{ client, reaction, holdsAnother: holdsAnother(client) },
+              pollsAnother: holdsAnother(client, POLL_OF_ANOTHER_MS),
+            });
         }
         await pause(paceAt(performance.now(), poke), undefined, { signal }).catch(() => {});
       }

@@ -117,7 +117,8 @@ function whyNot(
 }
 
 /** `bot 42`, `bots 42 and 43`. */
-export function silenceWords(bots: readonly string[]): string {
+export function silenceWords(bots: readonly (string | null)[]): string {
+  if (bots.includes(null)) return "another bot (whose token can't be read)";
   return bots.length === 1 ? `bot ${bots[0]}` : `bots ${bots.slice(0, -1).join(', ')} and ${bots.at(-1)}`;
 }
 
