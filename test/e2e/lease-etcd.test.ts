@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it, type TestContext } from 'node:test';
-import { type Engine, etcdCall, openEngine } from '../support/engines.ts';
+import { before, describe, it, type TestContext } from 'node:test';
+import { etcdCall, fileEngine, openEngine } from '../support/engines.ts';
 import { openFakeKubernetes } from '../support/fake-kubernetes.ts';
 import {
   AMPLE_MS,
@@ -21,13 +21,10 @@ import { freePort } from '../support/strays.ts';
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 
-describe('lease in etcd, its own ways', () => {
-  let engine: Engine;
-  before(async () => {
-    engine = await openEngine('etcd');
-  });
-  after(() => engine?.close());
+const engine = await fileEngine('etcd');
+const guarded = await fileEngine('etcd');
 
+describe('lease in etcd, its own ways', () => {
   it('keeps its records below the prefix of the URL', async (t) => {
     await write(await storeOf(t, `${engine.url()}/teams/bots`, 11));
     assert.equal(await engine.peek(11), null);
@@ -65,9 +62,7 @@ describe('lease in etcd, its own ways', () => {
   });
 
   describe('with users', () => {
-    let guarded: Engine;
     before(async () => {
-      guarded = await openEngine('etcd');
       const steps: readonly [string, object][] = [
         ['user/add', { name: 'root', password: 'rootpassword' }],
         ['role/add', { name: 'root' }],
@@ -87,8 +82,6 @@ describe('lease in etcd, its own ways', () => {
       ];
       for (const [path, body] of steps) await etcdCall(guarded.port, `auth/${path}`, body);
     });
-    after(() => guarded?.close());
-
     const open = (t: TestContext, login: string) => storeOf(t, `etcd://${login}127.0.0.1:${guarded.port}`, 1);
 
     for (const login of ['', 'bob:hunter2hunter@'])

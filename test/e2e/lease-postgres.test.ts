@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { makeCertificate } from '../support/certificate.ts';
-import { type Engine, openEngine, PG_PASSWORD, pgBin, sql } from '../support/engines.ts';
+import { fileEngine, openEngine, PG_PASSWORD, pgBin, sql } from '../support/engines.ts';
 import {
   AMPLE_MS,
   fails,
@@ -25,13 +25,9 @@ import { until } from '../support/wait.ts';
 
 const password = encodeURIComponent(PG_PASSWORD);
 
-describe('lease in postgres, its own ways', () => {
-  let engine: Engine;
-  before(async () => {
-    engine = await openEngine('postgres', { settings: ['wal_level=replica', 'max_wal_senders=4'] });
-  });
-  after(() => engine?.close());
+const engine = await fileEngine('postgres', { settings: ['wal_level=replica', 'max_wal_senders=4'] });
 
+describe('lease in postgres, its own ways', () => {
   /** A database of its own for one test. */
   async function database(name: string, more = ''): Promise<string> {
     await sql(engine.port, `CREATE DATABASE ${name} ${more}`);

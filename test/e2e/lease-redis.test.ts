@@ -1,10 +1,9 @@
 // What Redis alone gets wrong, and what is said then.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { createServer } from 'node:net';
+import { describe, it, type TestContext } from 'node:test';
 import { makeCertificate } from '../support/certificate.ts';
-import { type Engine, openEngine, redisCommand } from '../support/engines.ts';
+import { type Engine, fileEngine, openEngine, redisCommand } from '../support/engines.ts';
 import {
   AMPLE_MS,
   fails,
@@ -16,7 +15,7 @@ import {
   watching,
   write,
 } from '../support/lease-bench.ts';
-import { newFolder } from '../support/place.ts';
+import { listen, newFolder } from '../support/place.ts';
 import { freePort } from '../support/strays.ts';
 
 async function redis(t: TestContext, ...settings: string[]): Promise<Engine> {
@@ -27,31 +26,18 @@ async function redis(t: TestContext, ...settings: string[]): Promise<Engine> {
 
 /** Answers every command with the same line, HELLO as an old server does. */
 async function scripted(t: TestContext, line: string): Promise<string> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
+  const server = createServer((socket) =>
     socket.on('data', (data) => {
       for (const command of data.toString().split(/(?=\*\d+\r\n\$)/))
         socket.write(`${command.includes('HELLO') ? '-ERR unknown command' : line}\r\n`);
-    });
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    }),
+  );
+  return `redis://127.0.0.1:${await listen(t, server)}`;
 }
 
-describe('lease in redis, its own ways', () => {
-  let plain: Engine;
-  before(async () => {
-    plain = await openEngine('redis');
-  });
-  after(() => plain?.close());
+const plain = await fileEngine('redis');
 
+describe('lease in redis, its own ways', () => {
   it('asks for the right credentials, and never shows them', async (t) => {
     const { port } = await redis(t, '--requirepass', 's3cret/pass');
     await failsWhole(

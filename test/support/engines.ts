@@ -5,6 +5,7 @@ import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { readProc } from './proc.ts';
@@ -131,6 +132,13 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}) 
     throw error;
   }
   return self;
+}
+
+/** One that the tests of a file share. */
+export async function fileEngine(name: EngineName, options?: EngineOptions): Promise<Engine> {
+  const engine = await openEngine(name, options);
+  after(() => engine.close());
+  return engine;
 }
 
 /** Of user accounts that Debian's packages make. */
