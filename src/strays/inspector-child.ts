@@ -57,12 +57,12 @@ function serve(greeting: Sought): (request: ToChild) => Promise<void> {
 
   return async (request) => {
     if (request.do === 'manager') {
-      const { line, pids } = request;
+      const { line, chunks } = request;
       const alive = setInterval(() => tell({ pid: 0 }), ALIVE_EVERY_MS);
       const value = await findManager(line, linuxEdges()).catch(() => null);
       clearInterval(alive);
-      for (const pid of pids) tell({ pid, value });
-    } else inspect(request.pids);
+      for (const pid of chunks.flat()) tell({ pid, value });
+    } else for (const pids of request.chunks) inspect(pids);
     tell({ done: true });
   };
 }

@@ -19,10 +19,9 @@ export interface Sought extends TokenSought {
   readonly projectDir: string;
 }
 
-export type ToChild = { readonly pids: readonly number[] } & (
-  | { readonly do: 'inspect' }
-  | { readonly do: 'manager'; readonly line: readonly Proc[] }
-);
+type What = { readonly do: 'inspect' } | { readonly do: 'manager'; readonly line: readonly Proc[] };
+/** The child answers for each chunk as soon as it is done with it. */
+export type ToChild = What & { readonly chunks: readonly (readonly number[])[] };
 
 export type FromChild =
   | { readonly ready: true }
@@ -38,7 +37,7 @@ const STALL_MS = 1_000;
 const TURN_MS = 50;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
-/** How many processes the child answers for at once: each may take 50 ms, and only what is answered by the deadline counts. */
+/** Processes in a chunk: each may take 50 ms, and only what is answered by the deadline counts. */
 const CHUNK = 50;
 
 export function createInspector(sought: Sought) {
@@ -51,12 +50,12 @@ export function createInspector(sought: Sought) {
   const isStuck = (pid: number) => stuck.has(pid) && stuck.get(pid) === identityNow(pid);
 
   /** Queues the request, as the child handles one at a time. */
-  function run(request: ToChild, timeoutMs = TIMEOUT_MS) {
+  function run(what: What, pids: readonly number[], timeoutMs = TIMEOUT_MS) {
     const deadlineMs = performance.now() + timeoutMs;
     waiting += 1;
     clearTimeout(idle);
     const answer = queue
-      .then(() => carryOut(request, deadlineMs))
+      .then(() => carryOut(what, pids, deadlineMs))
       .finally(() => {
         waiting -= 1;
         if (waiting === 0) idle = setTimeout(endChild, IDLE_MS).unref();
@@ -65,39 +64,41 @@ export function createInspector(sought: Sought) {
     return answer;
   }
 
-  async function carryOut(request: ToChild, deadlineMs: number) {
+  async function carryOut(what: What, pids: readonly number[], deadlineMs: number) {
     const seen = new Map<number, unknown>();
-    const unread = new Set(request.pids.filter(isStuck));
-    const left = new Set(request.pids.filter((pid) => !unread.has(pid)));
-    /** How many are asked for one by one, to find the one at which the child hangs. */
+    const unread = new Set(pids.filter(isStuck));
+    const left = new Set(pids.filter((pid) => !unread.has(pid)));
+    /** How many are in chunks of one, to find the one at which the child hangs. */
     let singly = 0;
     while (left.size > 0 && performance.now() < deadlineMs) {
       const present = start();
-      const pids = [...left].slice(0, singly > 0 ? 1 : CHUNK);
-      singly -= 1;
+      /** The child looks at its path. */
       let begun: number | null = null;
       const take = (line: FromChild) => {
         if (!('pid' in line)) return;
         if (line.value !== undefined) seen.set(line.pid, line.value);
-        if (line.goesOn) begun = line.pid;
-        else left.delete(line.pid);
+        begun = line.goesOn ? line.pid : null;
+        if (!line.goesOn) left.delete(line.pid);
       };
-      const end = await present.ask({ ...request, pids }, take, deadlineMs);
-      if (end === 'done') continue;
+      const end = await present.ask({ ...what, chunks: chunksOf([...left], singly) }, take, deadlineMs);
+      if (end === 'done') break;
       const wasReady = present.isReady();
       present.abandon();
       child = null;
       if (end === 'late' || !wasReady) break;
-      if (begun === null && pids.length > 1) {
-        singly = pids.length;
+      const [first] = left;
+      if (first === undefined) break;
+      if (begun === null && singly === 0 && pids.length > 1) {
+        singly = CHUNK;
         continue;
       }
+      singly = 0;
       // It hangs on the process itself, or on the path of its script.
-      const at = begun ?? pids[0]!;
+      const at = begun ?? first;
       left.delete(at);
       if (seen.has(at)) continue;
       unread.add(at);
-      if (request.do === 'manager') continue;
+      if (what.do === 'manager') continue;
       stuck.set(at, identityNow(at));
       if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
     }
@@ -119,13 +120,13 @@ export function createInspector(sought: Sought) {
   return {
     /** Reads processes for at most `timeoutMs` (5 s). `unread` are those that could not be read and have not ended. */
     async inspect(pids: readonly number[], timeoutMs?: number) {
-      const { seen, unread } = await run({ do: 'inspect', pids }, timeoutMs);
+      const { seen, unread } = await run({ do: 'inspect' }, pids, timeoutMs);
       return { seen: seen as ReadonlyMap<number, ProcDetails>, unread: unread as ReadonlySet<number> };
     },
     /** Finds the manager that would restart `line[0]`; the rest are its ancestors. Null: none, or not found in time. */
     async manager(line: readonly Proc[]): Promise<Respawner | null> {
       const { pid } = line[0]!;
-      const { seen } = await run({ do: 'manager', line, pids: [pid] }, 2 * TIMEOUT_MS);
+      const { seen } = await run({ do: 'manager', line }, [pid], 2 * TIMEOUT_MS);
       return (seen.get(pid) as Respawner | null | undefined) ?? null;
     },
     start,
@@ -134,6 +135,12 @@ export function createInspector(sought: Sought) {
       endChild();
     },
   };
+}
+
+function chunksOf(pids: readonly number[], singly: number): number[][] {
+  const chunks = pids.slice(0, singly).map((pid) => [pid]);
+  for (let at = singly; at < pids.length; at += CHUNK) chunks.push(pids.slice(at, at + CHUNK));
+  return chunks;
 }
 
 function identityNow(pid: number): string {

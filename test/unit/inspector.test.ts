@@ -41,7 +41,7 @@ test('a child whose answers nobody takes yet, on a pipe that does not block, wai
   // Far beyond those that a kernel gives out: an answer of a few bytes for each.
   const pids = Array.from({ length: 40_000 }, (_, n) => 1e8 + n);
   const greeting = { token: null, botId: '1', patterns: [], scope: 'any', projectDir: '/' };
-  child.stdin!.write(`${JSON.stringify(greeting)}\n${JSON.stringify({ do: 'inspect', pids })}\n`);
+  child.stdin!.write(`${JSON.stringify(greeting)}\n${JSON.stringify({ do: 'inspect', chunks: [pids] })}\n`);
   await once(child.stdout!, 'readable');
   await until('it to wait for us', () => readProc(child.pid)?.state === 'S');
   const answers: unknown[] = [];
