@@ -30,7 +30,7 @@ export interface Asks {
   readonly holders: number;
   /** True for a process with the token. If it has a held request, the question lasts until a delayed 409 must have come. */
   readonly isSuspect: (pid: number) => boolean;
-  /** Limit of time for all questions together. */
+  /** Limit of time for all questions together, from the first one on. */
   readonly totalMs: number;
   /** Called with the number of connected processes before the first question, which disturbs any poller. */
   readonly beforeFirst: (processes: number) => void;
@@ -148,9 +148,11 @@ export function createProver(options: ProverOptions) {
   async function experiment(asks: Asks): Promise<Outcome> {
     const { signal } = asks;
     let isOver = false;
-    const untilMs = performance.now() + asks.totalMs;
+    let untilMs = Number.POSITIVE_INFINITY;
     let noted = ledger.count();
     let isDisturbed = false;
+    /** The first update that waited when we asked. */
+    let waiting: number | null = null;
 
     /** Waits until enough was seen (true) or the time is over (false). Looks once more at the end. */
     async function enoughBefore(endMs: number, hasEnded = () => false): Promise<boolean> {
@@ -174,8 +176,11 @@ export function createProver(options: ProverOptions) {
           observation?.stop();
           return OVER;
         }
-        if (round === 1) asks.beforeFirst(others);
         const sentAtMs = performance.now();
+        if (round === 1) {
+          asks.beforeFirst(others);
+          untilMs = sentAtMs + asks.totalMs;
+        }
         const poke = { sentAtMs, ...measured };
         const end = new AbortController();
         const got: { answer?: Reply<readonly Update[]> } = {};
@@ -194,13 +199,21 @@ export function createProver(options: ProverOptions) {
         if (isEnough) return CONVICTED;
         if (signal.aborted) return OVER;
         if (answer) {
-          // Updates that wait answer our poll at once, so it disturbs nobody and nothing is known.
-          if (answer.kind === 'ok') return OVER;
-          if (answer.kind !== 'error' || answer.conflict === null)
-            return { kind: 'failed', description: answer.description };
-          if (answer.conflict === 'webhook') return OVER;
-          if (!observation) return { kind: 'blind' };
-          isDisturbed = true;
+          if (answer.kind === 'ok') {
+            // Updates that wait answer our poll at once, so it disturbs nobody. Whoever holds the token may take them meanwhile, and wait at
+            // our next question; where nobody took any, nobody polls, or nothing can be known.
+            const first = answer.result[0]?.update_id ?? null;
+            const isMoving = first !== null && first !== waiting;
+            if (!isMoving || !observation?.clients.some(({ owner }) => owner && asks.isSuspect(owner.pid)))
+              return OVER;
+            waiting = first;
+          } else {
+            if (answer.kind !== 'error' || answer.conflict === null)
+              return { kind: 'failed', description: answer.description };
+            if (answer.conflict === 'webhook') return OVER;
+            if (!observation) return { kind: 'blind' };
+            isDisturbed = true;
+          }
         } else if (!isDisturbed && !ledger.isOpen(isAlive)) return OVER;
         const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
         const isLast = nextMs + UNDISTURBED_MS > untilMs;

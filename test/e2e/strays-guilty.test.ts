@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { POLL_OF_ANOTHER_MS } from '../../src/strays/reactions.ts';
 import { allGone, type Bed, botFixture, fixture, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
-import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
+import { assertInOrder, assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, xit } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import {
@@ -74,6 +74,27 @@ const ROWS: readonly (HiddenOptions & { what: string; endsItself?: boolean })[] 
   },
   { what: 'ends at a 409', args: ['--at-409', 'end'], endsItself: true },
 ];
+
+it('updates wait, which answer our question at once: the stray that takes them is asked again, and stopped before the worker', async (b) => {
+  // Nobody can poll, until start has cleared it; then the stray, which comes every 2 s, takes what waits.
+  await b.sandbox.setWebhook('https://hooks.example.com/a');
+  for (const text of ['one', 'two', 'three']) b.sandbox.text(text);
+  const script = `for (let offset = 0; ; ) {
+    const poll = process.env.TELEGRAM_API_ROOT + '/bot' + process.env.TELEGRAM_BOT_TOKEN + '/getUpdates?timeout=20&offset=';
+    const { ok, result } = await (await fetch(poll + offset)).json();
+    if (ok) offset = (result.at(-1)?.update_id ?? offset - 1) + 1;
+    else await new Promise((done) => setTimeout(done, 2_000));
+  }`;
+  const stray = b.spawn(process.execPath, [b.file('forgotten_bot.mjs', script)], { env: botEnv(b) });
+  await until('it to ask', () => b.sandbox.requests().length > 1, stray);
+  const run = b.start();
+  await run.waitFor(/^\[worker\] started/m, 30_000);
+  assertInOrder(run.stderr(), [
+    /^\[webhook\] .*cleared.*; 3 updates waiting/m,
+    new RegExp(`^\\[stray\\] stopping pid ${stray.pid}\\b`, 'm'),
+    /^\[worker\] started/m,
+  ]);
+});
 
 for (const [index, { what, endsItself, ...options }] of ROWS.entries())
   it(`no token to be read: ${what}`, async (b) => {

@@ -76,7 +76,10 @@ describe('the lease URL', () => {
     ['redis://:pw@h', 'redis://:…@h'],
     ['redis://onlyuser@h', 'redis://…@h'],
     ['redis://u:p@ss@h', 'redis://u:…@h'],
-    ['postgres://u:p/?#@h/db?password=x&sslrootcert=/a', 'postgres://u:…@h/db?password=…&sslrootcert=/a'],
+    [
+      'postgres://u:p/?#@h/db?sslmode=require&password=x&sslrootcert=/a',
+      'postgres://u:…@h/db?sslmode=require&password=…&sslrootcert=/a',
+    ],
     ['k8s://ns?token-file=/a', 'k8s://ns?token-file=/a'],
     ['k8s://bots?server=http://u:pw@h', 'k8s://…@h'],
     ['mysql://u:p@h', 'mysql:…'],

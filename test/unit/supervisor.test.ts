@@ -68,5 +68,6 @@ test('back-off: none after the first exit of a row, then MIN, doubling, ±20 %, 
 test("the worker's code: its own, 128 + signal, 1 where neither is known", () => {
   assert.equal(workerCode({ code: 3, signal: null }), 3);
   assert.equal(workerCode({ code: null, signal: 'SIGKILL' }), 137);
+  assert.equal(workerCode({ code: null, signal: 'SIGTERM' }), 143);
   assert.equal(workerCode({ code: null, signal: null }), 1);
 });
