@@ -23,8 +23,8 @@ import {
   endOfWindows,
   HELD_LEAST_MS,
   isHeld,
+  isPollOfAnother,
   type Owner,
-  POLL_OF_ANOTHER_MS,
   type Poke,
   reactionsTo,
   type Sample,
@@ -190,15 +190,15 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     });
   }
 
-  function holdsAnother({ key, owner }: Client, forMs = HELD_LEAST_MS): boolean {
-    return clients.some(
-      (it) =>
-        it.key !== key &&
-        owner !== null &&
-        it.owner?.pid === owner.pid &&
-        samples.some((sample) => isHeldIn(sample, it.key, forMs)),
-    );
+  /** The other connections of its process. */
+  function othersOf({ key, owner }: Client): readonly Client[] {
+    return owner === null ? [] : clients.filter((it) => it.key !== key && it.owner?.pid === owner.pid);
   }
+
+  const isOthersPoll = ({ key }: Client): boolean => {
+    const counters = samples.at(-1)?.sockets.get(key);
+    return counters !== undefined && isPollOfAnother(counters);
+  };
 
   return {
     clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
@@ -224,8 +224,9 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
           told.add(id);
           if (!isRelayed(client, reaction.bytes, base))
             onSeen({
-              ...{ client, reaction, holdsAnother: holdsAnother(client) },
-              pollsAnother: holdsAnother(client, POLL_OF_ANOTHER_MS),
+              ...{ client, reaction },
+              holdsAnother: othersOf(client).some((it) => samples.some((sample) => isHeldIn(sample, it.key))),
+              pollsAnother: othersOf(client).some(isOthersPoll),
             });
         }
         await pause(paceAt(performance.now(), poke), undefined, { signal }).catch(() => {});

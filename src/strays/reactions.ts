@@ -94,6 +94,16 @@ export function isHeld({ bytesSent, lastSendMs, lastReceiveMs, bytesReceived }: 
   return bytesSent > 0 && lastSendMs >= forMs && (bytesReceived === 0 || lastSendMs <= lastReceiveMs);
 }
 
+/** Within one kernel tick the order is unknown, and a server nearby answers a message as quickly: a request may wait here, or none. */
+function mayBeIdle({ minRttMs, bytesReceived, lastSendMs, lastReceiveMs }: Counters): boolean {
+  return minRttMs < ONE_TICK_MS && bytesReceived > 0 && lastSendMs === lastReceiveMs;
+}
+
+/** True: what waits here is the poll of another bot. */
+export function isPollOfAnother(counters: Counters): boolean {
+  return isHeld(counters, POLL_OF_ANOTHER_MS) && !mayBeIdle(counters);
+}
+
 /**
  * Finds the reactions in `samples` (in order of time). Compares with the last sample before the poke; a connection that is
  * missing there, or whose request was not held then, never counts.
@@ -122,9 +132,6 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
 }
 
 function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
-  // Within one kernel tick the order is unknown, and a server nearby answers a message as quickly.
-  const mayBeIdle =
-    base.minRttMs < ONE_TICK_MS && base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
   let isUnclear = false;
   let bytes: number | null = null;
   for (const [index, sample] of after.entries()) {
@@ -133,7 +140,7 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
       // The connection vanished between two listings, and its last counters are unknown.
       const fromMs = (after[index - 1]?.atMs ?? poke.sentAtMs) - poke.sentAtMs;
       return isInWindow(poke, fromMs) || isInWindow(poke, sample.atMs - poke.sentAtMs)
-        ? judged(socket, bytes, isUnclear || mayBeIdle, poke)
+        ? judged(socket, bytes, isUnclear || mayBeIdle(base), poke)
         : null;
     }
     const received = now.bytesReceived - base.bytesReceived;
@@ -144,7 +151,7 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
     }
     if (bytes === null) {
       // Only an answer that precedes the next request answers the request that was held.
-      isUnclear = mayBeIdle && now.bytesSent > base.bytesSent;
+      isUnclear = mayBeIdle(base) && now.bytesSent > base.bytesSent;
       const atMs = sample.atMs - now.lastReceiveMs - poke.sentAtMs;
       if (!isInWindow(poke, now.isGone && received <= 0 ? sample.atMs - poke.sentAtMs : atMs)) return null;
     }

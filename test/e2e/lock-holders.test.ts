@@ -178,8 +178,9 @@ it('reset typed inside the worker, with which it would end itself: 64, and every
   ] as const) {
     const { stderr } = await b.exits(64, words, { env });
     assert.deepEqual(hintsOf(stderr), [`singlepoll ${next}`]);
-    assert.equal((await b.status()).state, 'polling');
+    assert.equal(run.ended(), null);
   }
+  await b.serves(run);
   await b.exits(0, 'stop', { env });
   await run.ends(0);
   const next = b.cli('reset', { env });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openLink } from '../../src/service/link.ts';
 import { newFolder } from '../support/place.ts';
+import { until } from '../support/wait.ts';
 
 /** More than a socket keeps for its reader. */
 const MUCH = 'x'.repeat(4 << 20);
@@ -38,12 +39,13 @@ test('a program that does not read is told no more states, but all else in its o
   owner.ready('');
   owner.tell({ control: MUCH });
   for (let i = 0; i < 100; i++) owner.tell({ state: i % 2 === 0 ? 'backoff' : 'starting' });
-  void owner.end('the end').then(() => ours.destroy());
   let text = '';
   theirs.setEncoding('utf8').on('data', (part: string) => {
     text += part;
   });
   theirs.resume();
+  await until('it to read on', () => text.includes(MUCH), { seen: () => text.slice(0, 200) });
+  void owner.end('the end').then(() => ours.destroy());
   await once(theirs, 'close');
   const lines = text.trimEnd().split('\n');
   const begins = ['{"state":"polling"}', '{"ready":""}', '{"control":"xxx', '{"end":{"reason":"th'];
