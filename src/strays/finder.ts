@@ -28,8 +28,8 @@ export interface Stray extends StrayEntry, Target {
   readonly tree: readonly TreeRow[];
   /** The parent of its tree's top, which may start it again. Null if that is gone or is pid 1. */
   readonly parent: { readonly pid: number; readonly command: string } | null;
-  /** Ids of the other bots that it polls: stopping it silences them, too. Null: one whose token can't be read. */
-  readonly silences: readonly (string | null)[];
+  /** Ids of the other bots that it polls, as far as its tokens can be read: stopping it silences them, too. */
+  readonly silences: readonly string[];
   readonly holdsToken: boolean;
   /** The living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
   readonly supervisor: { readonly pid: number } | null;
@@ -199,12 +199,11 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
 }
 
 /** The other bots that it polls itself, or whose pollers are in its tree: a program may run each of its bots in a child. */
-function silencedBy({ proc, grade }: Graded, tree: readonly Proc[], evidence: Evidence): (string | null)[] {
+function silencedBy({ proc, grade }: Graded, tree: readonly Proc[], evidence: Evidence): string[] {
   const isOfAnother = (it: Proc) => it !== proc && evidence.connected.has(it.pid) && !holdsToken(it);
   const others = grade === 'own' || grade === 'hint' ? [] : tree.filter(isOfAnother);
   const all = [...(evidence.holdsAnother?.has(proc.pid) ? [proc] : []), ...others];
-  const known = new Set(all.flatMap(({ otherBots }) => otherBots ?? []));
-  return known.size === 0 && evidence.pollsAnother?.has(proc.pid) ? [null] : [...known];
+  return [...new Set(all.flatMap(({ otherBots }) => otherBots ?? []))];
 }
 
 export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {

@@ -14,8 +14,6 @@ export interface Evidence {
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
   /** Those of `reactions` with a second held request at the API root: they may poll a second bot. */
   readonly holdsAnother?: ReadonlySet<number>;
-  /** Those of them whose second request has waited for so long that it is the poll of another bot. */
-  readonly pollsAnother?: ReadonlySet<number>;
   /** Those of `reactions` whose children reacted one after another and have all ended. */
   readonly byChildren?: ReadonlySet<number>;
 }

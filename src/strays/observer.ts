@@ -23,7 +23,6 @@ import {
   endOfWindows,
   HELD_LEAST_MS,
   isHeld,
-  isPollOfAnother,
   type Owner,
   type Poke,
   reactionsTo,
@@ -190,15 +189,15 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     });
   }
 
-  /** The other connections of its process. */
-  function othersOf({ key, owner }: Client): readonly Client[] {
-    return owner === null ? [] : clients.filter((it) => it.key !== key && it.owner?.pid === owner.pid);
+  function holdsAnother({ key, owner }: Client): boolean {
+    return clients.some(
+      (it) =>
+        it.key !== key &&
+        owner !== null &&
+        it.owner?.pid === owner.pid &&
+        samples.some((sample) => isHeldIn(sample, it.key)),
+    );
   }
-
-  const isOthersPoll = ({ key }: Client): boolean => {
-    const counters = samples.at(-1)?.sockets.get(key);
-    return counters !== undefined && isPollOfAnother(counters);
-  };
 
   return {
     clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
@@ -223,11 +222,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
           }
           told.add(id);
           if (!isRelayed(client, reaction.bytes, base))
-            onSeen({
-              ...{ client, reaction },
-              holdsAnother: othersOf(client).some((it) => samples.some((sample) => isHeldIn(sample, it.key))),
-              pollsAnother: othersOf(client).some(isOthersPoll),
-            });
+            onSeen({ client, reaction, holdsAnother: holdsAnother(client) });
         }
         await pause(paceAt(performance.now(), poke), undefined, { signal }).catch(() => {});
       }

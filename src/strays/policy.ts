@@ -117,8 +117,7 @@ function whyNot(
 }
 
 /** `bot 42`, `bots 42 and 43`. */
-export function silenceWords(bots: readonly (string | null)[]): string {
-  if (bots.includes(null)) return "another bot (whose token can't be read)";
+export function silenceWords(bots: readonly string[]): string {
   return bots.length === 1 ? `bot ${bots[0]}` : `bots ${bots.slice(0, -1).join(', ')} and ${bots.at(-1)}`;
 }
 

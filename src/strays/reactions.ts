@@ -56,11 +56,6 @@ const HELD_TIMES = 4;
 const WINDOW_MS = 100;
 /** The server's delay of a second 409 (tdlib/telegram-bot-api: FailQueryConflictSleepActor). */
 const CONFLICT_HELD_BACK_MS = 3_000;
-/**
- * No message waits for so long, and no second poll of this bot: the server ends that at once, or holds its 409 back for 3 s. So what has
- * waited for so long, and did not react, is the poll of another bot.
- */
-export const POLL_OF_ANOTHER_MS = CONFLICT_HELD_BACK_MS + 1_000;
 /** Allowance for kernel ticks and the time that a listing takes. */
 const TOLERANCE_MS = 25;
 /** By how much a 409 may be shorter (`Connection: close`) or longer (TLS records, one more header), below the shortest update. */
@@ -97,11 +92,6 @@ export function isHeld({ bytesSent, lastSendMs, lastReceiveMs, bytesReceived }: 
 /** Within one kernel tick the order is unknown, and a server nearby answers a message as quickly: a request may wait here, or none. */
 function mayBeIdle({ minRttMs, bytesReceived, lastSendMs, lastReceiveMs }: Counters): boolean {
   return minRttMs < ONE_TICK_MS && bytesReceived > 0 && lastSendMs === lastReceiveMs;
-}
-
-/** True: what waits here is the poll of another bot. */
-export function isPollOfAnother(counters: Counters): boolean {
-  return isHeld(counters, POLL_OF_ANOTHER_MS) && !mayBeIdle(counters);
 }
 
 /**
@@ -225,8 +215,6 @@ export interface Seen {
   readonly reaction: Reaction;
   /** The same process holds another request at the API root: it may poll a second bot. */
   readonly holdsAnother: boolean;
-  /** That one has waited for POLL_OF_ANOTHER_MS: it does poll a second bot. */
-  readonly pollsAnother?: boolean;
 }
 
 /** A reaction of a process that can't be seen from here. */
@@ -245,7 +233,6 @@ interface Account {
   readonly processes: Map<string, Identity & { readonly pokedAtTicks: number }>;
   readonly entries: { readonly poke: number; reaction: Reaction }[];
   holdsAnother: boolean;
-  pollsAnother: boolean;
 }
 
 const nameOf = ({ pid, startId }: Identity) => `${pid} ${startId}`;
@@ -265,22 +252,15 @@ export function createLedger() {
   function note(
     book: Map<string, Account>,
     owner: Identity,
-    { poke, pokedAtTicks, client, reaction, holdsAnother, pollsAnother = false }: Noted,
+    { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted,
     key = nameOf(owner),
   ): void {
-    const fresh: Account = {
-      owner,
-      processes: new Map(),
-      entries: [],
-      holdsAnother: false,
-      pollsAnother: false,
-    };
+    const fresh: Account = { owner, processes: new Map(), entries: [], holdsAnother: false };
     const account = book.get(key) ?? fresh;
     if (book.size > ACCOUNTS_MAX) book.clear();
     book.set(key, account);
     account.processes.set(nameOf(client.owner!), { ...client.owner!, pokedAtTicks });
     account.holdsAnother ||= holdsAnother;
-    account.pollsAnother ||= pollsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // This is the rest of the same answer.
     if (known) known.reaction = reaction;
@@ -309,7 +289,6 @@ export function createLedger() {
     evidence(isAlive: (process: Identity) => boolean): Evidence {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
-      const pollsAnother = new Set<number>();
       const byChildren = new Set<number>();
       // A process that ran beside one that reacted, and did not react itself, may poll another bot: its token can differ unseen.
       const isLaterRun = (owner: Identity, { processes }: Account) =>
@@ -321,7 +300,6 @@ export function createLedger() {
         if (strength === null || reactions.get(pid) === 'twice') return;
         reactions.set(pid, strength);
         if (account.holdsAnother) holdsAnother.add(pid);
-        if (account.pollsAnother) pollsAnother.add(pid);
       };
       for (const account of accounts.values()) if (isAlive(account.owner)) put(account);
       for (const account of parents.values()) {
@@ -337,8 +315,7 @@ export function createLedger() {
         const account = owner.program === null ? undefined : programs.get(owner.program);
         if (account && isLaterRun(owner, account)) put(account, owner.pid);
       }
-      const pids = new Set(living.map(({ pid }) => pid));
-      return { connected: pids, reactions, holdsAnother, pollsAnother, byChildren };
+      return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },
     /** A living process has reacted, but that is no full proof yet. */
     isOpen: (isAlive: (process: Identity) => boolean) =>

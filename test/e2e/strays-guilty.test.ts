@@ -3,8 +3,6 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
-import { POLL_OF_ANOTHER_MS } from '../../src/strays/reactions.ts';
 import { allGone, type Bed, botFixture, fixture, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { assertInOrder, assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
@@ -15,7 +13,6 @@ import {
   type Hidden,
   type HiddenOptions,
   harmed,
-  hiddenFolder,
   hold,
   legacyPoller,
   living,
@@ -195,33 +192,6 @@ it('one process that polls two bots: 75 names the other bot and touches nothing;
   const { stderr } = await b.exits(0, 'reset --no-start');
   assert.equal(alive(again.pid), false, stderr);
   assert.match(stderr, otherId);
-});
-
-it('one process that polls two bots, and neither token can be read: the same', async (b) => {
-  const folders = [hiddenFolder(b, 'both'), hiddenFolder(b, 'second', { token: otherBot(b) })];
-  const programs = folders.map(({ folder }) => join(folder, 'hidden_bot.py'));
-  const runner = join(folders[0]!.folder, 'both.py');
-  writeFileSync(
-    runner,
-    `import runpy, threading
-for path in ${JSON.stringify(programs)}:
-    threading.Thread(target=runpy.run_path, args=(path,)).start()
-`,
-  );
-  const both = b.spawn(PYTHON, [runner], { env: { SP_NAME: 'both' } });
-  const bots = () => b.sandbox.requests().filter(({ userAgent }) => userAgent.endsWith(`/${both.pid}`));
-  const pollsBoth = () => new Set(bots().map(({ bot }) => bot)).size === 2;
-  await until('it to poll both', pollsBoth, both);
-  await pause(POLL_OF_ANOTHER_MS);
-  const those = living([both.pid]);
-  const run = startWorker(b);
-  await run.ends(75);
-  assert.match(run.stderr(), new RegExp(`\\b${both.pid}\\b.* polls another bot .*\\n.*→ singlepoll reset`));
-  assert.deepEqual(harmed(b, those), [], run.seen());
-  const taking = startWorker(b, '--takeover');
-  await workerWorks(b, taking);
-  await allGone([both.pid]);
-  assert.match(taking.stderr(), /another bot .* falls silent with it/);
 });
 
 it('all kinds that show the token, together: daemons, a master with workers, one that ignores SIGTERM, a child in another session', async (b) => {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   type Counters,
-  isPollOfAnother,
   type Poke,
   type Reaction,
   reactionsTo,
@@ -44,18 +43,6 @@ test('no reaction: outside of the windows, nothing held, or held for too short a
   assert.equal(seen({ ...HELD, lastSendMs: 5_100, lastReceiveMs: 5_000 }, [answer(450)]), undefined);
   assert.equal(seen({ ...HELD, lastSendMs: 100, lastReceiveMs: 5_000 }, [answer(450)]), undefined);
   assert.equal(seen(HELD, [[20, { bytesSent: 600, lastSendMs: 5 }]]), undefined, 'it sends, and waits on');
-});
-
-test('the poll of another bot has waited for longer than a message or a 409 can; an idle connection to a server nearby may look like one', () => {
-  for (const [is, counters] of [
-    [true, HELD],
-    [true, { bytesReceived: 0 }],
-    [false, { lastSendMs: 3_900 }],
-    [false, { lastReceiveMs: 4_900 }],
-    [true, { lastReceiveMs: HELD.lastSendMs }],
-    [false, { lastReceiveMs: HELD.lastSendMs, minRttMs: 0.1 }],
-  ] as const)
-    assert.equal(isPollOfAnother({ ...HELD, ...counters }), is, JSON.stringify(counters));
 });
 
 test('held for a moment only: as long as a 409 it is one, else nothing; less than four round trips never', () => {
