@@ -169,7 +169,7 @@ export async function configureNamed(name: string, { command, flags, cwd: here }
     throw new SinglepollError(
       EXIT.config,
       `the token of bot ${id} is neither in ${plain(cwd ?? 'its folder')} nor in the environment`,
-      // One of the sandbox has no other place, and its start is not remembered.
+      // A run of the sandbox keeps its token to itself, so no folder would help; it is known by a start that was not remembered.
       last === null && runs.length > 0
         ? `singlepoll status ${id}    # its supervisor alone has a token of singlepoll start --sandbox`
         : `cd ${shellQuote(cwd ?? '.')} && singlepoll ${command}    # with --env-file, --token-file or --token-env`,

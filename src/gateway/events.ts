@@ -29,7 +29,7 @@ export interface GatewayWatchOptions {
   readonly reach: ApiReach;
   /** How long the poll upstream has been open; 0: none is. */
   readonly pollOpenMs: () => number;
-  /** What came is said once in this time: in the sandbox at once, for newcomers. */
+  /** The log tells at most this often how many updates came: 0 in the sandbox, where newcomers see each. */
   readonly sayUpdatesEveryMs: number;
   readonly bus: Bus;
   readonly send: (event: Ask) => void;

@@ -198,22 +198,20 @@ export function createProver(options: ProverOptions) {
         await asked;
         if (isEnough) return CONVICTED;
         if (signal.aborted) return OVER;
-        if (answer) {
-          if (answer.kind === 'ok') {
-            // Updates that wait answer our poll at once, so it disturbs nobody. Whoever holds the token may take them meanwhile, and wait at
-            // our next question; where nobody took any, nobody polls, or nothing can be known.
-            const first = answer.result[0]?.update_id ?? null;
-            const isMoving = first !== null && first !== waiting;
-            if (!isMoving || !observation?.clients.some(({ owner }) => owner && asks.isSuspect(owner.pid)))
-              return OVER;
-            waiting = first;
-          } else {
-            if (answer.kind !== 'error' || answer.conflict === null)
-              return { kind: 'failed', description: answer.description };
-            if (answer.conflict === 'webhook') return OVER;
-            if (!observation) return { kind: 'blind' };
-            isDisturbed = true;
-          }
+        if (answer?.kind === 'ok') {
+          // Updates that wait answer our poll at once, so it disturbs nobody. Whoever holds the token may take them meanwhile, and wait at
+          // our next question; where nobody took any, nobody polls, or nothing can be known.
+          const first = answer.result[0]?.update_id ?? null;
+          const isMoving = first !== null && first !== waiting;
+          if (!isMoving || !observation?.clients.some(({ owner }) => owner && asks.isSuspect(owner.pid)))
+            return OVER;
+          waiting = first;
+        } else if (answer) {
+          if (answer.kind !== 'error' || answer.conflict === null)
+            return { kind: 'failed', description: answer.description };
+          if (answer.conflict === 'webhook') return OVER;
+          if (!observation) return { kind: 'blind' };
+          isDisturbed = true;
         } else if (!isDisturbed && !ledger.isOpen(isAlive)) return OVER;
         const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
         const isLast = nextMs + UNDISTURBED_MS > untilMs;

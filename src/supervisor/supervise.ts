@@ -151,15 +151,8 @@ async function openGateway(
   const sealed = () => `${config.botId ?? 0}:${randomBytes(27).toString('base64url').slice(0, 35)}`;
   const workerToken = config.sealed ? sealed() : token;
   const watch = watchGateway({
-    ...{
-      report,
-      status,
-      config,
-      reach,
-      bus,
-      send: loop.send,
-      sayUpdatesEveryMs: sandboxText === null ? 60_000 : 0,
-    },
+    ...{ report, status, config, reach, bus, send: loop.send },
+    sayUpdatesEveryMs: sandboxText === null ? 60_000 : 0,
     pollOpenMs: () => port.pollOpenMs(),
   });
   const env = { ...config.envFileVars, ...process.env };
