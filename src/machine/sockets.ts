@@ -8,6 +8,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { type AddressInfo, isIPv4, type Server, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -184,6 +185,19 @@ export function* tcpRows(port?: number) {
       };
     }
   }
+}
+
+/**
+ * True if this process's network namespace has a connection to this port of the other end: a table is read sooner than ss is started.
+ * Not read synchronously, as that of a busy server is long.
+ */
+export async function connectsTo(port: number, pid: number): Promise<boolean> {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  const row = new RegExp(`^ *\\d+: \\S+ [0-9A-F]+:${hex} `, 'm');
+  const tables = ['tcp', 'tcp6'].map((table) =>
+    readFile(`/proc/${pid}/net/${table}`, 'latin1').catch(() => ''),
+  );
+  return (await Promise.all(tables)).some((text) => row.test(text));
 }
 
 const portOf = (hex: string) => Number.parseInt(hex, 16);

@@ -72,7 +72,7 @@ const GROWN_WAIT_MS = 1_000;
 
 /** How a finder sees and signals processes. The simulation supplies its own. */
 interface Instruments {
-  readonly processes: Processes;
+  readonly processes: Pick<Processes, 'snapshot' | 'quick'>;
   readonly hands: Hands;
   /** Finds the process manager that would start a stray again. Null: none, or not found out in time. */
   findRespawner(stray: Proc, snapshot: Snapshot): Promise<Respawner | null>;

@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { listPids, readLink, statOf } from '../machine/procfs.ts';
 import {
   addressOf,
+  connectsTo,
   followDestroyed,
   listeningPorts,
   listSockets,
@@ -44,7 +45,7 @@ export interface ObserverOptions {
   readonly addresses: ApiAddresses;
   /** Further pids whose connections are not a stranger's: the worker's tree. */
   readonly ours: () => readonly number[];
-  readonly processes: Processes;
+  readonly processes: Pick<Processes, 'some'>;
   /** Processes that were connected before. */
   readonly known: readonly number[];
 }
@@ -57,7 +58,6 @@ const MISSING_MS = 120;
 const FOLLOW_READY_MS = 500;
 const FOLLOW_LOOK_MS = 5;
 const YOUNG_MS = 50;
-const NAMESPACES_MAX = 32;
 /** A relay's copy of an answer differs in length by at most this share plus these bytes: another header, another TLS record. */
 const RELAYED_SHARE = 0.25;
 const RELAYED_BYTES = 64;
@@ -85,8 +85,9 @@ export async function lookAround({
   // Our own sockets are left out first, so that one listing is enough if no other process is connected.
   const own = new Set(socketInodes(process.pid));
   const found = await Promise.all(
-    namespaces().map(async ({ name, namespace }) => {
-      const sockets = await listSockets({ remotePort: addresses.port, namespace });
+    namespaces().map(async ({ name, namespace, pid }) => {
+      const isOther = namespace !== undefined && !(await connectsTo(addresses.port, pid));
+      const sockets = isOther ? [] : await listSockets({ remotePort: addresses.port, namespace });
       const clients = (sockets ?? []).filter(
         (it) => it.inode !== 0 && !own.has(it.inode) && addresses.has(addressOf(it.remote)),
       );
@@ -103,7 +104,8 @@ export async function lookAround({
   let owners = await ownersOfSockets(inodes, [...known, ...ours()]);
   // A look at all processes takes long, so it is taken only where somebody new is connected.
   if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
-  const procs = owners.size > 0 ? (await processes.snapshot()).procs : new Map<number, Proc>();
+  const oldest = [...owners.values()].map((pids) => Math.min(...pids));
+  const procs = oldest.length > 0 ? await processes.some(oldest) : new Map<number, Proc>();
   const mine = new Set([process.pid, ...ours()]);
   const places = new Set<Place>();
   const clients = listed.flatMap(({ place, socket }) => {
@@ -275,17 +277,16 @@ function ownerOf(pid: number, procs: Snapshot['procs']): Owner | null {
   };
 }
 
-/** Our own network namespace and, as root, all others: the connections of containers show only there. */
-function namespaces(): Omit<Place, 'ports'>[] {
-  const own = readLink('/proc/self/ns/net') ?? 'net';
-  const found = new Map<string, string | undefined>([[own, undefined]]);
+/** Our own network namespace and, as root, all others: the connections of containers show only there. `pid`: somebody in it. */
+function namespaces() {
+  const found = new Map<string, { readonly namespace: string | undefined; readonly pid: number }>();
+  found.set(readLink('/proc/self/ns/net') ?? 'net', { namespace: undefined, pid: process.pid });
   for (const pid of process.geteuid?.() === 0 ? listPids() : []) {
-    if (found.size >= NAMESPACES_MAX) break;
-    const path = `/proc/${pid}/ns/net`;
-    const name = readLink(path);
-    if (name !== null && !found.has(name)) found.set(name, path);
+    const namespace = `/proc/${pid}/ns/net`;
+    const name = readLink(namespace);
+    if (name !== null && !found.has(name)) found.set(name, { namespace, pid });
   }
-  return [...found].map(([name, namespace]) => ({ name, namespace }));
+  return [...found].map(([name, place]) => ({ name, ...place }));
 }
 
 function keyOf({ name }: Place, { local, remote }: TcpSocket): string {

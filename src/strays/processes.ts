@@ -23,12 +23,15 @@ import { type Hands, linuxHands } from './stop.ts';
 export interface Processes {
   /** All processes now. Waits for the details of new ones for at most `timeoutMs` (5 s). */
   snapshot(options?: { readonly timeoutMs?: number }): Promise<Snapshot>;
+  /** These processes alone: a look in a hurry does not wait for the details of others that are new. */
+  some(pids: readonly number[]): Promise<ReadonlyMap<number, Proc>>;
   /** Synchronous: present stat lines with remembered details. New processes have none. */
   quick(): Snapshot;
 }
 
 /** How long a signal or a request may have to wait for its turn. */
 const TURN_MS = 10;
+const SOME_WAIT_MS = 1_000;
 const TOOL_WAIT_MS = 10_000;
 const NAMED_MAX = 3;
 const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
@@ -51,6 +54,22 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     return it?.image === imageOf(stat) ? it.details : null;
   }
 
+  /** Has the child read what is not known yet. Drops from `present` what has ended meanwhile; answers with what could not be read. */
+  async function learn(present: Map<number, ProcStat>, timeoutMs?: number): Promise<ReadonlySet<number>> {
+    const fresh = [...present].filter(([pid, stat]) => stat.state !== 'Z' && !detailsOf(pid, stat));
+    const { seen, unread } = await inspector.inspect(
+      fresh.map(([pid]) => pid),
+      timeoutMs,
+    );
+    for (const [pid, stat] of fresh) {
+      const details = seen.get(pid);
+      // If it executes another program meanwhile, it is kept under the old image, so it is read again next time.
+      if (details) known.set(pid, { image: imageOf(stat), details });
+      else if (!unread.has(pid)) present.delete(pid);
+    }
+    return unread;
+  }
+
   function join(present: ReadonlyMap<number, ProcStat>): Map<number, Proc> {
     const procs = new Map<number, Proc>();
     for (const [pid, stat] of present) {
@@ -58,8 +77,12 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       const details = state === 'Z' ? UNKNOWN : (detailsOf(pid, stat) ?? UNKNOWN);
       procs.set(pid, { pid, ppid, pgid, sid, state, startId, tty, comm, ...details });
     }
-    for (const pid of known.keys()) if (!present.has(pid)) known.delete(pid);
     return procs;
+  }
+
+  function joinAll(present: ReadonlyMap<number, ProcStat>): Map<number, Proc> {
+    for (const pid of known.keys()) if (!present.has(pid)) known.delete(pid);
+    return join(present);
   }
 
   async function take(timeoutMs: number | undefined): Promise<Snapshot> {
@@ -72,18 +95,8 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       await nextTurn();
       turnMs = performance.now();
     }
-    const fresh = [...present].filter(([pid, stat]) => stat.state !== 'Z' && !detailsOf(pid, stat));
-    const { seen, unread } = await inspector.inspect(
-      fresh.map(([pid]) => pid),
-      timeoutMs,
-    );
-    for (const [pid, stat] of fresh) {
-      const details = seen.get(pid);
-      // If it executes another program meanwhile, it is kept under the old image, so it is read again next time.
-      if (details) known.set(pid, { image: imageOf(stat), details });
-      else if (!unread.has(pid)) present.delete(pid);
-    }
-    const procs = join(present);
+    const unread = await learn(present, timeoutMs);
+    const procs = joinAll(present);
     // A process that has ended since it was listed hides nothing.
     const closed = [...procs.values()].filter(
       ({ pid, startId, state, env, cwd }) =>
@@ -101,7 +114,16 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       queue = answer.catch(() => {});
       return answer;
     },
-    quick: () => ({ procs: join(new Map(stats())), uninspectable }),
+    async some(pids) {
+      const present = new Map<number, ProcStat>();
+      for (const pid of pids) {
+        const stat = statOf(pid);
+        if (stat) present.set(pid, stat);
+      }
+      await learn(present, SOME_WAIT_MS);
+      return join(present);
+    },
+    quick: () => ({ procs: joinAll(new Map(stats())), uninspectable }),
   };
 }
 
@@ -145,13 +167,16 @@ export function psProcesses(options: Sought): Processes {
     };
   }
 
+  async function snapshot(): Promise<Snapshot> {
+    // Loaded only on systems without /proc.
+    const { default: psList } = await import('ps-list');
+    latest = snapshotOf((await psList()).map(toProc));
+    return latest;
+  }
+
   return {
-    async snapshot() {
-      // Loaded only on systems without /proc.
-      const { default: psList } = await import('ps-list');
-      latest = snapshotOf((await psList()).map(toProc));
-      return latest;
-    },
+    snapshot,
+    some: async () => (await snapshot()).procs,
     quick: () => latest,
   };
 }

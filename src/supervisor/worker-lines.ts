@@ -43,7 +43,7 @@ export function inputWords(lines: readonly string[], isGiven: boolean): string |
 }
 
 /** A sentence about who listens at the port; null: nobody does any more, or the system does not tell. */
-export async function whoHasPort(port: number, processes: Processes): Promise<string | null> {
+export async function whoHasPort(port: number, processes: Pick<Processes, 'some'>): Promise<string | null> {
   const rows = [...tcpRows(port)].filter(({ localPort, state }) => localPort === port && state === '0A');
   if (rows.length === 0) return null;
   const owners = await ownersOfSockets(rows.map(({ inode }) => inode));
@@ -52,7 +52,7 @@ export async function whoHasPort(port: number, processes: Processes): Promise<st
     return `port ${port} is taken by a process that this user may not see: sudo ss -ltnp 'sport = :${port}'`;
   if (pid === process.pid)
     return `port ${port} is taken by singlepoll itself: give --http or the worker another one`;
-  const it = (await processes.snapshot()).procs.get(pid);
+  const it = (await processes.some([pid])).get(pid);
   const command = it ? ` (${plainCommand(it.argv, 80)})` : '';
   return `port ${port} is taken by pid ${pid}${command}: kill ${pid}, or give the worker another port`;
 }

@@ -30,7 +30,10 @@ const DETAILS_MS = 1_000;
 /** `run` is the random id of this supervisor run, in the environment of all that belongs to it. The simulation has hands of its own. */
 export function createWorkerTree(
   options: { run: string; botId: string; apiRoot: string | null },
-  { processes, hands = linuxHands }: { readonly processes: Processes; readonly hands?: Hands },
+  {
+    processes,
+    hands = linuxHands,
+  }: { readonly processes: Pick<Processes, 'snapshot' | 'quick'>; readonly hands?: Hands },
 ) {
   const offspring = createOffspring();
   /** Looked up once: where the API root is another server, the name may not be known here. */

@@ -39,7 +39,13 @@ export function handsOf(by: 'sweep' | 'tree', { machine, check, clock, pause, si
 }
 
 /** The processes of the simulated machine; what is new takes the inspector a while now and then, and is a stat line before. */
-export function processesOf({ machine, random, pause, check, sim }: Instruments): Processes {
+export function processesOf({
+  machine,
+  random,
+  pause,
+  check,
+  sim,
+}: Instruments): Pick<Processes, 'snapshot' | 'quick'> {
   const known = new Set<string>();
   const stats = new WeakMap<Proc, Proc>();
 

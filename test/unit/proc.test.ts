@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseProcStat, userName } from '../../src/machine/procfs.ts';
 import type { Eyes } from '../../src/strays/finder.ts';
+import type { Inspector } from '../../src/strays/inspector.ts';
 import type { Proc } from '../../src/strays/process.ts';
+import { createProcesses } from '../../src/strays/processes.ts';
 import { PYTHON, randomToken } from '../support/bed.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { until } from '../support/wait.ts';
@@ -124,6 +126,28 @@ test('a known process that executes another program is read again', async () => 
   assert.equal(now.env?.holdsToken, false);
   assert.equal(now.env?.bot, '7');
   assert.ok((await list.snapshot()).procs.has(child.pid));
+});
+
+test('some processes alone: only they are read, and what has ended is none', async () => {
+  const two = [await started('sleep', ['1000']), await started('sleep', ['2000'])];
+  const pids = two.map(({ pid }) => pid);
+  const asked: number[][] = [];
+  const list = createProcesses({
+    start: () => {},
+    inspect: async (some: readonly number[]) => {
+      asked.push([...some]);
+      return { seen: new Map(two.map((proc) => [proc.pid, proc])), unread: new Set() };
+    },
+  } as unknown as Inspector);
+  for (let time = 0; time < 2; time++) {
+    const seen = await list.some([...pids, 2 ** 22 + 1]);
+    const words = [...seen.values()].map(({ pid, argv }) => [pid, ...argv]);
+    assert.deepEqual(words, [
+      [pids[0], 'sleep', '1000'],
+      [pids[1], 'sleep', '2000'],
+    ]);
+  }
+  assert.deepEqual(asked, [pids, []], 'what is known is not read again');
 });
 
 test('a zombie is listed as one; threads of the kernel are not listed', async () => {

@@ -6,6 +6,7 @@ import net, { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
   addressOfHex,
+  connectsTo,
   followDestroyed,
   ownersOfSockets,
   parseSockets,
@@ -35,6 +36,9 @@ for (const host of ['127.0.0.1', '::1']) {
     const server = createServer().listen(0, host);
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
+    // An earlier connection to this port may still be in the table.
+    const isKnown = [...tcpRows(port)].some(({ remotePort }) => remotePort === port);
+    assert.equal(await connectsTo(port, process.pid), isKnown, 'it only listens');
     const client = connect(port, host);
     await once(client, 'connect');
     t.after(() => {
@@ -45,6 +49,7 @@ for (const host of ['127.0.0.1', '::1']) {
     const [row] = ours.filter((it) => it.remotePort === port);
     assert.deepEqual([row?.remote, row?.state], [host, '01']);
     assert.ok(socketInodes(process.pid)?.includes(row!.inode));
+    assert.equal(await connectsTo(port, process.pid), true);
   });
 }
 
