@@ -26,8 +26,10 @@ go      api.telegram.org       https://api\.telegram\.org      root := os.Getenv
   .split('\n')
   .map((row) => {
     const [language, name = '', imported = '', ...line] = row.split(/ {2,}/);
+    // `import os, telebot` as well.
+    const pattern = imported.replace('import)\\s+', 'import)\\s+([\\w. ]+, *)*');
     return {
-      ...{ language: language as Language, name, imported: RegExp(imported, 'm') },
+      ...{ language: language as Language, name, imported: RegExp(pattern, 'm') },
       apiRoot: line.join('   ') || null,
     };
   });

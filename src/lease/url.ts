@@ -77,6 +77,8 @@ export function parseLeaseUrl(text: string) {
   if (choice !== null && !choices.includes(choice))
     throw wrong(`${choice} is not known there; known is ${choices.join(', ')}`);
   if (hosts.length === 0 && kind !== 'kubernetes') throw wrong('it names no host');
+  if (kind === 'redis' && /[^\d/]/.test(path))
+    throw wrong('after the host stands a database number, as in redis://host/0');
   if (hosts.length > 1 && kind !== 'etcd') throw wrong('it names more than one host, which only etcd has');
 
   return {

@@ -68,6 +68,14 @@ test('python-telegram-bot 13 and 20 have a line of their own, also where another
   assert.match(line(imports, builds), /^ApplicationBuilder/);
 });
 
+test('a library is recognized that is imported beside others, and not one whose name begins so', () => {
+  const nameOf = (text: string) => findLibrary([{ path: 'bot.py', text }])?.name;
+  for (const text of ['import telebot\n', 'import os, telebot\n', 'import os.path as p, sys,telebot, re\n'])
+    assert.equal(nameOf(text), 'pyTelegramBotAPI', text);
+  for (const text of ['import os, telebots\n', 'import os\n# , telebot\n'])
+    assert.equal(nameOf(text), undefined);
+});
+
 describe('rules', () => {
   for (const { name, only, expected, notes, files, tokens } of ruleCases()) {
     test(`${only}: ${name}`, () => {

@@ -52,6 +52,7 @@ describe('the lease URL', () => {
     ['redis://u:hunter2%hunter@h', /write it as %25/],
     ['redis://u:hunter2hunter@h:99999', /no host with a port/],
     ['redis://u:hunter2hunter@h:0', /no host with a port/],
+    ['redis://u:hunter2hunter@h/leases', /a database number, as in redis:\/\/host\/0/],
     ['redis://u:hunter2hunter@h1,h2', /more than one host/],
     ['etcd://u:hunter2hunter@h?cafile=x', /option cafile, which etcd has not/],
     ['k8s://ns?token=hunter2hunter', /option token, which kubernetes has not/],
