@@ -25,7 +25,8 @@ export async function runTestFiles({ jobs, atOnce, print = console.log, env = {}
   try {
     const [again, failed, waiting] = [[], [], [...jobs]];
     const worker = async () => {
-      while (waiting.length > 0 && !signal?.aborted) again.push(...(await runJob(waiting.shift(), context)));
+      while (waiting.length > 0 && !signal?.aborted)
+        again.push(...(await runJob(waiting.shift(), context, { SP_TEST_TRY: 'first' })));
     };
     await Promise.all(Array.from({ length: atOnce }, worker));
     for (const file of again) {
@@ -45,13 +46,13 @@ export async function runTestFiles({ jobs, atOnce, print = console.log, env = {}
 }
 
 /** The files of a job that failed. Its output comes in one piece when it has ended: that of several at once would be mixed. */
-async function runJob(files, { print, signal, env }) {
+async function runJob(files, { print, signal, env }, more = {}) {
   const begun = performance.now();
   const script = files.length === 1 ? files : [TOGETHER, ...files];
   const options = ['--import', 'tsx', '--test-reporter=spec', '--test-reporter-destination=stdout'];
   // A group of its own: what belongs to it ends with it.
   const child = spawn(process.execPath, [...options, ...script], {
-    ...{ stdio: ['ignore', 'pipe', 'pipe'], env, detached: true },
+    ...{ stdio: ['ignore', 'pipe', 'pipe'], env: { ...env, ...more }, detached: true },
     ...{ signal, timeout: FILE_TIMEOUT_MS, killSignal: 'SIGKILL' },
   });
   const chunks = [];

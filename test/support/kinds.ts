@@ -9,7 +9,19 @@ const leave: typeof run = Object.assign((() => Promise.resolve()) as never, run)
 export const test = kind === 'thorough' ? leave : run;
 export const xtest = kind === 'daily' ? leave : run;
 
+/** The first failure decides that the file is run again alone: what comes after it would only take time. */
+const isRunAgain = process.env.SP_TEST_TRY === 'first';
+let hasFailed = false;
+
 const inBed = (as: typeof run) => (title: string, play: (b: Bed) => Promise<void>) =>
-  void as(title, async (t) => play(await bed(t)));
+  void as(title, async (t) => {
+    if (hasFailed && isRunAgain) return t.diagnostic('not run: the file is run again alone');
+    try {
+      await play(await bed(t));
+    } catch (error) {
+      hasFailed = true;
+      throw error;
+    }
+  });
 export const it = inBed(test);
 export const xit = inBed(xtest);

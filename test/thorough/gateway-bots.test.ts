@@ -153,7 +153,7 @@ async function messagesOver({ b, pid }: Scene, word: string, count: number, ms: 
 
 const echoes = (texts: readonly string[]) => texts.map((text) => `echo ${text}`);
 
-describe('gateway, real bots', () => {
+describe('gateway, real bots', { concurrency: 3 }, () => {
   for (const bot of BOTS) {
     test(`gateway: ${bot.name} pings, uploads, downloads, outlives a rival of 20 s, stops with all confirmed`, async (t) => {
       const scene = await play(t, bot);
