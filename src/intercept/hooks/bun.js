@@ -7,10 +7,12 @@ import https from 'node:https';
 try {
   const [port, pid, startTime, der] = (process.env.SINGLEPOLL_HOOK || '').split(':');
   const stat = der ? readFileSync(`/proc/${pid}/stat`, 'latin1') : '';
-  // Whatever outlives singlepoll has to reach api.telegram.org itself.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // Whatever outlives singlepoll, of which a zombie may stay, has to reach api.telegram.org itself.
   if (
     der &&
-    stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === startTime &&
+    fields[0] !== 'Z' &&
+    fields[19] === startTime &&
     !process.env.HTTPS_PROXY &&
     !process.env.https_proxy
   ) {

@@ -56,8 +56,9 @@ final class SinglepollTlsOption
     $parts = explode(':', (string) getenv('SINGLEPOLL_HOOK'));
     $stat = count($parts) === 4 ? (string) @file_get_contents("/proc/{$parts[1]}/stat") : '';
     $fields = explode(' ', (string) substr($stat, (int) strrpos($stat, ')') + 2));
-    // Whatever outlives singlepoll has to reach api.telegram.org itself, and a proxy of the user's own stays.
-    if ($stat === '' || ($fields[19] ?? '') !== $parts[2] || getenv('https_proxy') || getenv('HTTPS_PROXY')) {
+    $isAlive = $fields[0] !== 'Z' && ($fields[19] ?? '') === ($parts[2] ?? null);
+    // Whatever outlives singlepoll, of which a zombie may stay, has to reach api.telegram.org itself, and a proxy of the user's own stays.
+    if (!$isAlive || getenv('https_proxy') || getenv('HTTPS_PROXY')) {
         return;
     }
     // libcurl reads it at each transfer.

@@ -16,10 +16,11 @@ begin
           host.to_s.downcase.chomp('.') == HOST && %w[443 https].include?(port.to_s) && alive?
         end
 
-        # Whatever outlives singlepoll has to reach api.telegram.org itself.
+        # Whatever outlives singlepoll, of which a zombie may stay, has to reach api.telegram.org itself.
         def alive?
           stat = File.read("/proc/#{pid}/stat")
-          stat[(stat.rindex(')') + 2)..-1].split(' ')[19] == start_time
+          fields = stat[(stat.rindex(')') + 2)..-1].split(' ')
+          fields[0] != 'Z' && fields[19] == start_time
         rescue SystemCallError
           false
         end

@@ -16,7 +16,9 @@ def begin():
     def is_alive():
         try:
             with open("/proc/%s/stat" % pid, "rb") as file:
-                return file.read().rpartition(b")")[2].split()[19].decode() == start_time
+                fields = file.read().rpartition(b")")[2].split()
+            # One that has ended stays listed as a zombie until its parent has taken note, which some never do.
+            return fields[0] != b"Z" and fields[19].decode() == start_time
         except OSError:
             return False
 
