@@ -268,6 +268,8 @@ export function createGateway(options: GatewayOptions) {
     release: () => polls.send({ kind: 'released' }),
     /** Lets no poll pass or be answered with updates until the next worker starts or `mayPoll` is true again. */
     shut: polls.shut,
+    /** Updates went another way, which is no theft: to another machine that held the lease. */
+    dropped: polls.dropped,
     /** The webhook that blocked polling, and that may have taken updates, is gone. */
     cleared(): void {
       polls.dropped();

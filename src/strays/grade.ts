@@ -5,7 +5,7 @@
  */
 import { bystander, isInteractiveShell } from './bystander.ts';
 import type { Grade, Proc } from './process.ts';
-import { isUntouchable, type Surroundings, supervisorOf } from './tree.ts';
+import { descend, isUntouchable, type Surroundings, supervisorOf } from './tree.ts';
 
 export interface Evidence {
   /** Pids with a client connection to the API root. */
@@ -14,8 +14,8 @@ export interface Evidence {
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
   /** Those of `reactions` with a second held request at the API root: they may poll a second bot. */
   readonly holdsAnother?: ReadonlySet<number>;
-  /** Those of `reactions` whose children reacted one after another and have all ended. */
-  readonly byChildren?: ReadonlySet<number>;
+  /** Those of `reactions` whose children reacted one after another; the value: when the last of them did, in ticks like start times. */
+  readonly byChildren?: ReadonlyMap<number, number>;
 }
 
 export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
@@ -83,8 +83,10 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   const kind = bystander(proc);
   if (kind === 'singlepoll') return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
-  // A shell script may poll with one curl after another. Any other program that starts pollers does not count as one itself.
-  const reaction = isScript || !facts.byChildren?.has(proc.pid) ? seen : undefined;
+  // Any program but a shell script that starts pollers does not count as one itself.
+  const reactedAt = facts.byChildren?.get(proc.pid);
+  const reaction =
+    reactedAt === undefined || (isScript && onlyPolls(proc, reactedAt, facts, around)) ? seen : undefined;
 
   const others = proc.otherBots ?? [];
   const supervisor = supervisorOf(proc.pid, around);
@@ -130,6 +132,24 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   if (reaction)
     return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
   return holds ? result(facts.connected.has(proc.pid) ? 'likely' : 'hint', ...traces) : null;
+}
+
+/**
+ * A shell script that polls with one curl after another has at most the next one and a `sleep` beside. What was there before the last
+ * reaction and did not react itself is other work of that script, and so is singlepoll, whenever it was started.
+ */
+function onlyPolls(
+  { pid }: Proc,
+  reactedAt: number,
+  { reactions }: Facts,
+  { children }: Surroundings,
+): boolean {
+  const living = (children.get(pid) ?? []).filter(({ state }) => state !== 'Z');
+  return living.every(
+    (child) =>
+      (reactions.has(child.pid) || Number(child.startId) >= reactedAt) &&
+      !descend(child, children).some((it) => bystander(it) === 'singlepoll'),
+  );
 }
 
 export function holdsToken(proc: Proc): boolean {

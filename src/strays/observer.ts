@@ -29,6 +29,7 @@ import {
   reactionsTo,
   type Sample,
   type Seen,
+  unmovedBy,
   windowsOf,
 } from './reactions.ts';
 
@@ -36,8 +37,11 @@ import {
 export interface Observation {
   /** All connections but ours. */
   readonly clients: readonly Client[];
-  /** Call it when a getUpdates was just sent. Calls `onSeen` at each reaction; resolves when none can follow, or at `signal`. */
-  poked(poke: Poke, onSeen: (seen: Seen) => void, signal: AbortSignal): Promise<void>;
+  /**
+   * Call it when a getUpdates was just sent. Calls `onSeen` at each reaction; resolves when none can follow, or at `signal`: with the
+   * processes whose only request the poll has left alone.
+   */
+  poked(poke: Poke, onSeen: (seen: Seen) => void, signal: AbortSignal): Promise<readonly Owner[]>;
   stop(): void;
 }
 
@@ -125,7 +129,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const around = await lookAround(options);
   if (!around) return null;
   const { clients, places } = around;
-  if (clients.length === 0) return { clients, poked: async () => {}, stop: () => {} };
+  if (clients.length === 0) return { clients, poked: async () => [], stop: () => {} };
   const { port: remotePort } = options.addresses;
   const accepted = await acceptedBy(around);
   const localPorts = [...new Set([...accepted.values()].flat().map((it) => it.localPort))];
@@ -209,7 +213,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       const pending = new Set<string>();
       const base = samples.at(-1)!;
       // A connection without a held request can't react.
-      if (!clients.some(({ key }) => isHeldIn(base, key))) return;
+      if (!clients.some(({ key }) => isHeldIn(base, key))) return [];
       const endMs = endOfWindows(poke) + MISSING_MS;
       while (!signal.aborted && performance.now() < endMs) {
         samples.push(await list());
@@ -228,6 +232,13 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
         }
         await pause(paceAt(performance.now(), poke), undefined, { signal }).catch(() => {});
       }
+      if (signal.aborted) return [];
+      const unmoved = new Set(unmovedBy(poke, samples));
+      return clients.flatMap(({ key, owner }) => {
+        const isIts = (it: Client) => owner !== null && it.owner?.pid === owner.pid;
+        const isOnly = clients.filter((it) => isIts(it) && isHeldIn(base, it.key, 0)).length === 1;
+        return owner && unmoved.has(key) && isOnly ? owner : [];
+      });
     },
     stop() {
       for (const follower of followers) follower.stop();

@@ -123,7 +123,7 @@ export function createProver(options: ProverOptions) {
     const atTicks = ticksNow();
     let hasReacted = false;
     try {
-      await observation.poked(
+      const unmoved = await observation.poked(
         { sentAtMs, ...pinged },
         (seen) => {
           hasReacted = true;
@@ -132,6 +132,7 @@ export function createProver(options: ProverOptions) {
         },
         signal,
       );
+      for (const owner of unmoved) ledger.unmoved(owner);
     } finally {
       observation.stop();
     }

@@ -71,17 +71,17 @@ const UNCLEAR_TIMES = 3;
 const AGREE_BYTES = 16;
 
 /** When a 409 can come: [from, to] in ms after the poke. */
-export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>): readonly (readonly [number, number])[] {
+export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>) {
   const lastMs = 2 * rttMs + WINDOW_MS;
   return [
     [0, lastMs],
     [CONFLICT_HELD_BACK_MS, CONFLICT_HELD_BACK_MS + lastMs],
-  ];
+  ] as const;
 }
 
 /** End of the second window, after which no reaction to this poke is possible. Monotonic, in ms. */
 export function endOfWindows(poke: Poke): number {
-  return poke.sentAtMs + windowsOf(poke)[1]![1] + TOLERANCE_MS;
+  return poke.sentAtMs + windowsOf(poke)[1][1] + TOLERANCE_MS;
 }
 
 /** True: a request has been unanswered for at least this long. */
@@ -152,6 +152,29 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
   return bytes === null ? null : judged(socket, bytes, isUnclear, poke);
 }
 
+/**
+ * The connections that our poll has not ended: their request still waits after the last moment for its 409, or it had waited for longer than
+ * any 409 is held back and was answered between the two windows. What waits there is no poll of this bot. Empty where it was not watched to the end.
+ */
+export function unmovedBy(poke: Poke, samples: readonly Sample[]): string[] {
+  const before = samples.filter((it) => it.atMs <= poke.sentAtMs).at(-1);
+  if (!before || samples.at(-1)!.atMs < endOfWindows(poke)) return [];
+  const after = samples.filter((it) => it.atMs > poke.sentAtMs);
+  const [[, firstEndMs], [secondMs, secondEndMs]] = windowsOf(poke);
+  return [...before.sockets].flatMap(([socket, base]) => {
+    if (!isHeld(base)) return [];
+    const changed = after.find(({ sockets }) => {
+      const now = sockets.get(socket);
+      return now?.bytesReceived !== base.bytesReceived || now.bytesSent !== base.bytesSent || now.isGone;
+    });
+    const now = changed?.sockets.get(socket);
+    if (!changed) return socket;
+    if (!now || now.isGone || base.lastSendMs < secondEndMs) return [];
+    const ms = changed.atMs - now.lastReceiveMs - poke.sentAtMs;
+    return ms > firstEndMs + TOLERANCE_MS && ms < secondMs - TOLERANCE_MS ? socket : [];
+  });
+}
+
 function isInWindow(poke: Poke, ms: number): boolean {
   return windowsOf(poke).some(([from, to]) => ms >= from - TOLERANCE_MS && ms <= to + TOLERANCE_MS);
 }
@@ -169,9 +192,13 @@ function judged(socket: string, bytes: number | null, isUnclear: boolean, { conf
 /** `once`: one answer as long as a 409. `twice`: two answers to different polls that agree. */
 export type Strength = 'once' | 'twice';
 
-/** What the reactions of one process to different pokes prove; null: nothing yet. */
+/**
+ * What the reactions of one process to different pokes prove; null: nothing yet. `unmoved`: how many pokes left its request alone. A
+ * poller of another bot that is in a fight of its own gets its 409s at times by chance when we poll, and mostly not.
+ */
 export function strengthOf(
   reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
+  unmoved = 0,
 ): Strength | null {
   const answers = reactions.filter(
     ({ reaction: { bytes, isTooLong } }) => !isTooLong && (bytes === null || bytes >= LEAST_BYTES),
@@ -180,9 +207,11 @@ export function strengthOf(
     const agreeing = answers.filter(({ reaction }) => agree(reaction, one.reaction));
     const clear = new Set(agreeing.filter(({ reaction }) => !reaction.isUnclear).map(({ poke }) => poke));
     const all = new Set(agreeing.map(({ poke }) => poke));
+    if (all.size <= unmoved) continue;
     if (clear.size >= 2 || (all.size >= UNCLEAR_TIMES && one.reaction.isConflict)) return 'twice';
   }
-  return answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear) ? 'once' : null;
+  const isSeen = answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear);
+  return isSeen && unmoved === 0 ? 'once' : null;
 }
 
 function agree({ bytes: a }: Reaction, { bytes: b }: Reaction): boolean {
@@ -233,6 +262,7 @@ interface Account {
   readonly processes: Map<string, Identity & { readonly pokedAtTicks: number }>;
   readonly entries: { readonly poke: number; reaction: Reaction }[];
   holdsAnother: boolean;
+  unmoved: number;
 }
 
 const nameOf = ({ pid, startId }: Identity) => `${pid} ${startId}`;
@@ -249,16 +279,30 @@ export function createLedger() {
   let connected: readonly Owner[] = [];
   let noted = 0;
 
-  function note(
-    book: Map<string, Account>,
-    owner: Identity,
-    { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted,
-    key = nameOf(owner),
-  ): void {
-    const fresh: Account = { owner, processes: new Map(), entries: [], holdsAnother: false };
-    const account = book.get(key) ?? fresh;
-    if (book.size > ACCOUNTS_MAX) book.clear();
-    book.set(key, account);
+  /** Of the process, its parent and its program. */
+  function accountsOf(owner: Owner): Account[] {
+    const { parent, program } = owner;
+    const open = (book: Map<string, Account>, key: string, its: Identity): Account => {
+      const fresh: Account = {
+        owner: its,
+        processes: new Map(),
+        entries: [],
+        holdsAnother: false,
+        unmoved: 0,
+      };
+      const account = book.get(key) ?? fresh;
+      if (book.size > ACCOUNTS_MAX) book.clear();
+      book.set(key, account);
+      return account;
+    };
+    return [
+      open(accounts, nameOf(owner), owner),
+      ...(parent ? [open(parents, nameOf(parent), parent)] : []),
+      ...(program === null ? [] : [open(programs, program, owner)]),
+    ];
+  }
+
+  function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
     account.processes.set(nameOf(client.owner!), { ...client.owner!, pokedAtTicks });
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
@@ -279,24 +323,24 @@ export function createLedger() {
       const it = { ...seen, poke, pokedAtTicks };
       noted += 1;
       if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
-      else {
-        note(accounts, owner, it);
-        if (owner.parent) note(parents, owner.parent, it);
-        if (owner.program !== null) note(programs, owner, it, owner.program);
-      }
+      else for (const account of accountsOf(owner)) note(account, it);
+    },
+    /** A poll of ours left alone the one request of this process. */
+    unmoved(owner: Owner): void {
+      for (const account of accountsOf(owner)) account.unmoved += 1;
     },
     /** `isAlive` must compare the start time, too. */
     evidence(isAlive: (process: Identity) => boolean): Evidence {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
-      const byChildren = new Set<number>();
+      const byChildren = new Map<number, number>();
       // A process that ran beside one that reacted, and did not react itself, may poll another bot: its token can differ unseen.
       const isLaterRun = (owner: Identity, { processes }: Account) =>
         [...processes.values()].every(
           (it) => nameOf(it) === nameOf(owner) || (!isAlive(it) && Number(owner.startId) >= it.pokedAtTicks),
         );
       const put = (account: Account, pid = account.owner.pid) => {
-        const strength = strengthOf(account.entries);
+        const strength = strengthOf(account.entries, account.unmoved);
         if (strength === null || reactions.get(pid) === 'twice') return;
         reactions.set(pid, strength);
         if (account.holdsAnother) holdsAnother.add(pid);
@@ -308,7 +352,7 @@ export function createLedger() {
         if (processes.size < 2 || !isAlive(owner) || reactions.has(owner.pid)) continue;
         if ([...processes.values()].every(isAlive)) continue;
         put(account);
-        byChildren.add(owner.pid);
+        byChildren.set(owner.pid, Math.max(...[...processes.values()].map((it) => it.pokedAtTicks)));
       }
       const living = connected.filter(isAlive);
       for (const owner of living) {
@@ -319,7 +363,10 @@ export function createLedger() {
     },
     /** A living process has reacted, but that is no full proof yet. */
     isOpen: (isAlive: (process: Identity) => boolean) =>
-      [...accounts.values()].some(({ owner, entries }) => isAlive(owner) && strengthOf(entries) !== 'twice'),
+      [...accounts.values()].some(
+        ({ owner, entries, unmoved }) =>
+          entries.length > unmoved && isAlive(owner) && strengthOf(entries, unmoved) !== 'twice',
+      ),
     unseen: (): readonly Unseen[] => [...unseen.values()],
     count: () => noted,
   };

@@ -47,7 +47,7 @@ export function ancestorsOf(procs: Snapshot['procs'], pid: number): number[] {
 }
 
 /** `root` and all its descendants, parents before children; `enter` may exclude a branch. */
-function descend(
+export function descend(
   root: Proc,
   children: ReadonlyMap<number, readonly Proc[]>,
   enter: (proc: Proc) => boolean = () => true,

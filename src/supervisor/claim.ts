@@ -16,7 +16,7 @@ import {
   type Taker,
 } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/look.ts';
-import { isThere } from '../machine/procfs.ts';
+import { aliveStat, isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { stopTargets, type Target } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
@@ -197,9 +197,8 @@ async function end(holder: Holder, control: string | null, config: Config, repor
       return;
     }
   }
-  if (holder.pid !== null && !holder.elsewhere && !isThere(holder.pid))
-    return report.line('stop', `pid ${holder.pid} has ended`, 'good');
   const target = await targetOf(holder, control);
+  if (target === null) return report.line('stop', `pid ${holder.pid} has ended`, 'good');
   const result = await stopTargets([target], {
     // One that answers is asked by SIGTERM, and stops its worker first.
     stopTimeoutMs: holder.answers ? config.stopTimeoutMs + END_MS : END_MS,
@@ -213,14 +212,19 @@ async function end(holder: Holder, control: string | null, config: Config, repor
   report.line('stop', `ended pid ${target.pid}${how}`, 'warn');
 }
 
-async function targetOf(holder: Holder, control: string | null): Promise<Target> {
+/** Null: it has ended. */
+async function targetOf(holder: Holder, control: string | null): Promise<Target | null> {
   const { pid, startId, elsewhere } = holder;
+  if (pid !== null && !elsewhere && !isThere(pid)) return null;
   const refuse = (why: string, code: number = EXIT.otherPoller) =>
     inTheWay(`who holds the lock ${why}`, holder, control, code);
   const far = outOfReach(holder);
   if (far && (elsewhere || process.geteuid?.() !== 0)) throw refuse(far.why, far.code);
   // Without a start id the kernel does not show that this process has the socket.
   if (pid === null || startId === null) throw refuse('can’t be seen from here');
-  if (!(await runsSinglepoll(pid))) throw refuse('is no singlepoll, so it is not signalled');
+  const isSinglepoll = await runsSinglepoll(pid);
+  // A zombie has no command line any more; who lives under its number is another.
+  if (aliveStat(pid)?.startId !== startId) return null;
+  if (!isSinglepoll) throw refuse('is no singlepoll, so it is not signalled');
   return { pid, startId };
 }

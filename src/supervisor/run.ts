@@ -356,8 +356,11 @@ export function createRun(startup: Startup & Taken) {
         parts.gateway?.port.shut();
         status.note({ kind: 'lease-lost', reason: event.reason });
       }
-      if (event.kind === 'taken') status.note({ kind: 'lease-taken', from: event.from });
-      else if (event.kind === 'kill-due') killing.abort();
+      if (event.kind === 'taken') {
+        // What the other machine was given meanwhile was not stolen.
+        parts.gateway?.port.dropped();
+        status.note({ kind: 'lease-taken', from: event.from });
+      } else if (event.kind === 'kill-due') killing.abort();
       else loop.send(event);
     },
     readPolicy: () => void Object.assign(policy, readPolicy()),

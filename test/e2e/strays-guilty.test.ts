@@ -127,6 +127,19 @@ xit('under a shell that starts it again for ever: the shell goes with it; if it 
   assert.match(next.stderr(), new RegExp(`\\b${looping.run.pid}\\b`), 'the shell is named');
 });
 
+it('a script that starts the old bot again and does other work as well: its bots go, it and the work stay', async (b) => {
+  const work = b.file('web.py', 'import time; time.sleep(1000)');
+  copyFileSync(worker('poller.py'), join(b.project, 'legacy.py'));
+  const script = `${PYTHON} ${work} & echo $! > work.pid; while :; do ${PYTHON} legacy.py; sleep 0.3; done`;
+  const job = b.spawn('bash', [b.file('job.sh', script)], { env: withToken(b) });
+  await until('it to poll', () => polledBy(b, 'legacy.py').length > 0, job);
+  const run = startWorker(b, '--on-rival', 'insist');
+  await until('a second life of it', () => polledBy(b, 'legacy.py').length >= 2, run);
+  await until('the script to be named', () => new RegExp(`\\bpid ${job.pid}\\b`).test(run.stderr()), run);
+  const others = [job.pid, Number(readFileSync(join(b.project, 'work.pid'), 'utf8'))];
+  await staysTrue('script and work live', 5_000, () => others.every(alive), run.seen);
+});
+
 it('reset stops it, too; a dry run and who ask nobody and stop nobody; who --probe proves it, with pid and folder', async (b) => {
   const stray = await startHidden(b, 'hidden', { from: 'stdin' });
   const before = b.sandbox.polls().length;

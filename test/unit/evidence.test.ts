@@ -29,6 +29,22 @@ test('two reactions to different polls of ours count twice, two to one poll once
   assert.deepEqual([...ledger.evidence(among(60)).reactions], [[60, 'twice']]);
 });
 
+test('whoever our polls leave alone more often than not polls another bot, and gets its own 409s by chance when we poll', () => {
+  const ledger = createLedger();
+  const { owner } = seen(60).client;
+  const strength = () => ledger.evidence(among(60)).reactions.get(60);
+  ledger.unmoved(owner!);
+  ledger.reacted(1, 0, seen(60));
+  assert.equal(strength(), undefined);
+  ledger.unmoved(owner!);
+  ledger.reacted(2, 0, seen(60));
+  assert.equal(strength(), undefined);
+  assert.equal(ledger.isOpen(among(60)), false);
+  // A poller of ours that once waited for something else.
+  ledger.reacted(3, 0, seen(60));
+  assert.equal(strength(), 'twice');
+});
+
 test('the next process with the pid of one that reacted has not reacted', () => {
   const ledger = createLedger();
   ledger.reacted(1, 0, seen(60, 'earlier'));
@@ -39,10 +55,10 @@ test('whoever has started one poller, which has ended, does not poll; with a sec
   const ledger = createLedger();
   ledger.reacted(1, 0, seen(60));
   assert.equal(ledger.evidence(among(50)).reactions.size, 0);
-  ledger.reacted(2, 0, seen(61));
+  ledger.reacted(2, 7, seen(61));
   const { reactions, byChildren } = ledger.evidence(among(50));
   assert.deepEqual([...reactions], [[50, 'twice']]);
-  assert.deepEqual([...(byChildren ?? [])], [50]);
+  assert.deepEqual([...(byChildren ?? [])], [[50, 7]]);
 });
 
 test('as long as they live, children answer for themselves', () => {

@@ -35,7 +35,7 @@ const py = (facts: Partial<Proc> = {}, command = 'python3 production_polling_bot
 const cookie = env({ bot: '111111', run: 'r', spawn: '1' });
 
 const two = { env: ours, otherBots: ['222222'] };
-const byChildren = { ...reacted('twice'), byChildren: new Set([100]) };
+const byChildren = { ...reacted('twice'), byChildren: new Map([[100, 5_000]]) };
 
 for (const [name, stray, facts, grade] of [
   ['cookie', py({ env: cookie }), {}, 'own'],
@@ -73,6 +73,15 @@ for (const [name, stray, facts, grade] of [
     assert.equal(found?.grade ?? null, grade, found?.proof.join(', '));
   });
 }
+
+for (const [what, child, grade] of [
+  ['its next curl', proc(101, 100, 'curl https://x', { startId: '5001' }), 'proven'],
+  ['one that has ended', proc(101, 100, 'curl https://x', { startId: '4000', state: 'Z' }), 'proven'],
+  ['a server that it had started before', proc(101, 100, 'python3 web.py', { startId: '4000' }), 'hint'],
+  ['singlepoll', proc(101, 100, 'node /usr/bin/singlepoll logs -f', { startId: '5001' }), 'hint'],
+] as const)
+  test(`a shell script whose curls reacted, beside ${what} → ${grade}`, () =>
+    assert.equal(gradeOf(py({ env: ours }, 'sh x.sh'), byChildren, [child])?.grade, grade));
 
 test('the proof says all that was seen, strongest first', () => {
   const proof = (stray: Proc, facts: Partial<Facts> = {}) => gradeOf(stray, facts)?.proof;

@@ -7,6 +7,7 @@ import {
   type Reaction,
   reactionsTo,
   strengthOf,
+  unmovedBy,
 } from '../../src/strays/reactions.ts';
 
 const POKE: Poke = { sentAtMs: 10_000, pingedAtMs: 9_900, rttMs: 40, conflictBytes: 450 };
@@ -15,17 +16,21 @@ const HELD: Counters = { bytesSent: 300, bytesReceived: 1_000, ...TIMES };
 
 /** One connection in listings at these times after the poke; undefined: it is missing. */
 type Change = readonly [ms: number, counters: Partial<Counters> | undefined];
-function seen(base: Counters, after: readonly Change[], poke = POKE, tookMs = 5) {
+function listings(base: Counters, after: readonly Change[], poke: Poke, tookMs: number) {
   const sample = (atMs: number, counters: Counters | undefined) => ({
     atMs,
     tookMs,
     sockets: new Map(counters ? [['it', counters]] : []),
   });
-  return reactionsTo(poke, [
+  return [
     sample(poke.sentAtMs - 1, base),
     ...after.map(([ms, change]) => sample(poke.sentAtMs + ms, change && { ...base, ...change })),
-  ])[0];
+  ];
 }
+const seen = (base: Counters, after: readonly Change[], poke = POKE, tookMs = 5) =>
+  reactionsTo(poke, listings(base, after, poke, tookMs))[0];
+const isUnmoved = (base: Counters, after: readonly Change[]) =>
+  unmovedBy(POKE, listings(base, after, POKE, 5)).length === 1;
 
 const answer = (bytes: number, ms = 20): [number, Partial<Counters>] => [
   ms,
@@ -43,6 +48,34 @@ test('no reaction: outside of the windows, nothing held, or held for too short a
   assert.equal(seen({ ...HELD, lastSendMs: 5_100, lastReceiveMs: 5_000 }, [answer(450)]), undefined);
   assert.equal(seen({ ...HELD, lastSendMs: 100, lastReceiveMs: 5_000 }, [answer(450)]), undefined);
   assert.equal(seen(HELD, [[20, { bytesSent: 600, lastSendMs: 5 }]]), undefined, 'it sends, and waits on');
+});
+
+test('our poll has not ended it: it waits on after both windows, or had waited too long for an earlier 409 and is answered between them', () => {
+  const end: Change = [3_300, {}];
+  assert.equal(isUnmoved(HELD, [[20, {}], end]), true);
+  assert.equal(isUnmoved(HELD, [answer(450, 1_500), end]), true);
+  assert.equal(
+    isUnmoved(HELD, [
+      [20, {}],
+      [2_000, {}],
+    ]),
+    false,
+    'not watched to the end',
+  );
+  assert.equal(
+    isUnmoved({ ...HELD, lastSendMs: 2_000 }, [answer(450, 1_500), end]),
+    false,
+    'an earlier 409 of its own',
+  );
+  for (const ms of [20, 3_020])
+    assert.equal(isUnmoved(HELD, [answer(450, ms), end]), false, `${ms}: it reacts`);
+  assert.equal(
+    isUnmoved({ ...HELD, lastSendMs: 5_100, lastReceiveMs: 5_000 }, [end]),
+    false,
+    'nothing is held',
+  );
+  for (const change of [undefined, { isGone: true }])
+    assert.equal(isUnmoved(HELD, [[20, change], end]), false);
 });
 
 test('held for a moment only: as long as a 409 it is one, else nothing; less than four round trips never', () => {
