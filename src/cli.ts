@@ -3,11 +3,26 @@ import { CommanderError } from 'commander';
 import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
 import { EXIT, SinglepollError } from './errors.ts';
+import { plainCommand } from './output/plain.ts';
 import { journalMarks } from './output/words.ts';
 import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
+
+/** What the machine does not give us is no bug of ours: rights, room, a place that is something else. */
+const REFUSED = new Set([
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOSPC',
+  'EDQUOT',
+  'EIO',
+  'EISDIR',
+  'ENOTDIR',
+  'EMFILE',
+  'ENFILE',
+]);
 
 /**
  * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
@@ -56,6 +71,17 @@ function tell(error: unknown): number {
     say(`singlepoll: ${error.message}`);
     if (error.hint) say(error.hint.replace(/^/gm, '  → '));
     return error.exitCode;
+  }
+  const { code = '', path, address } = error as NodeJS.ErrnoException & { address?: string };
+  if (REFUSED.has(code)) {
+    const place = path ?? address;
+    say(`singlepoll: the system refuses: ${(error as Error).message}`);
+    say(
+      place?.startsWith('/')
+        ? `  → namei -l ${plainCommand([place], 500)}    # who may use it`
+        : '  → df -h    # room on each disk',
+    );
+    return EXIT.config;
   }
   say(
     `singlepoll: a bug in singlepoll ${VERSION} (node ${process.version}, ${process.platform}); please report this:\n` +

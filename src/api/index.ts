@@ -121,8 +121,10 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
       if (child.pid === undefined)
         reject(new SinglepollError(EXIT.config, `can't start singlepoll: ${error.message}`));
     });
-    // After it was ready this changes nothing.
-    void ended.then(({ code, reason }) => reject(new SinglepollError(code, reason, told?.hint)));
+    // After it was ready this changes nothing. A worker that ended well before it polled is none: as with `start -d`.
+    void ended.then(({ code, reason }) =>
+      reject(new SinglepollError(code || EXIT.unreachable, reason, told?.hint)),
+    );
     if (!link) return;
     readLink(link, (message) => {
       if ('state' in message) move(message.state);

@@ -104,6 +104,11 @@ const ALWAYS: Differing extends never ? string[] : Differing = ['--no-detach', '
 export function startWords({ command = [], ...options }: StartOptions): string[] {
   const refused = NOT_OFFERED.find((name) => name in options);
   if (refused) throw new SinglepollError(EXIT.usage, `${refused} is not an option of start()`);
+  if (!Array.isArray(command))
+    throw new SinglepollError(
+      EXIT.usage,
+      `command is ${JSON.stringify(command)}, not an array: ['python3', 'bot.py']`,
+    );
   const own: readonly string[] = OWN_OPTIONS;
   const flags = Object.fromEntries(Object.entries(options).filter(([name]) => !own.includes(name)));
   const words = flagWords(positiveFlags(flags));

@@ -30,6 +30,7 @@ import {
 import {
   cannotAsk,
   controlPath,
+  isListenedTo,
   presentSupervisor,
   supervisorAt,
   supervisorsOfOthers,
@@ -212,7 +213,8 @@ export async function findSupervisor(config: Config): Promise<Supervisor | null>
   const { botId, cwd } = config;
   const control = controlPath(botId);
   const holder = await presentSupervisor(config).catch((error) => {
-    if (!isDenied(error)) throw error;
+    // Of a folder of ours that may not be read nobody is shown to listen there.
+    if (!isDenied(error) || control === null || !isListenedTo(control)) throw error;
     return 'denied' as const;
   });
   if (holder === 'denied') return { control: null, doc: null, holder: null };

@@ -38,7 +38,7 @@ export function findToken(reading: Reading, cwd: string, polling: boolean, isNee
   const isUnknown = wrong.has('tokenFile') || wrong.has('tokenEnv') || errors.length > 0;
   if (polling && isNeeded && !found && !isUnknown) {
     const envFile = places.find(({ layer }) => layer === 'envFile');
-    const file = envFile ? `nor in ${envFile.shown}` : `and there is no .env in ${showPath(cwd, '')}`;
+    const file = envFile ? `nor in ${envFile.shown}` : `and there is no .env in ${showPath(cwd, '/')}`;
     const others = places.flatMap(({ values, shown }) =>
       Object.entries(values).flatMap(([name, text]) =>
         typeof text === 'string' && readToken(text).ok

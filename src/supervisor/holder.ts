@@ -114,6 +114,9 @@ function controlSockets(socketPath: string): number[] {
     .map(({ inode }) => inode);
 }
 
+/** Somebody listens at this control socket, though perhaps not for us. */
+export const isListenedTo = (socketPath: string): boolean => controlSockets(socketPath).length > 0;
+
 const UNSEEN = 'a process that can’t be seen from here';
 const RESET = 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
 
