@@ -133,6 +133,7 @@ export function createProver(options: ProverOptions) {
         signal,
       );
       for (const owner of unmoved) ledger.unmoved(owner);
+      if (!hasReacted && !signal.aborted) ledger.silent(atTicks);
     } finally {
       observation.stop();
     }

@@ -193,12 +193,13 @@ function judged(socket: string, bytes: number | null, isUnclear: boolean, { conf
 export type Strength = 'once' | 'twice';
 
 /**
- * What the reactions of one process to different pokes prove; null: nothing yet. `unmoved`: how many pokes left its request alone. A
- * poller of another bot that is in a fight of its own gets its 409s at times by chance when we poll, and mostly not.
+ * What the reactions of one process to different pokes prove; null: nothing yet. A poller of another bot that is in a fight of its own gets
+ * its 409s at times by chance when we poll. Against it speak the pokes that left its request alone (`unmoved`), and those to which nobody
+ * here reacted (`silent`), as then it is somebody elsewhere who takes the poll.
  */
 export function strengthOf(
   reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
-  unmoved = 0,
+  { unmoved = 0, silent = 0 } = {},
 ): Strength | null {
   const answers = reactions.filter(
     ({ reaction: { bytes, isTooLong } }) => !isTooLong && (bytes === null || bytes >= LEAST_BYTES),
@@ -207,7 +208,7 @@ export function strengthOf(
     const agreeing = answers.filter(({ reaction }) => agree(reaction, one.reaction));
     const clear = new Set(agreeing.filter(({ reaction }) => !reaction.isUnclear).map(({ poke }) => poke));
     const all = new Set(agreeing.map(({ poke }) => poke));
-    if (all.size <= unmoved) continue;
+    if (all.size <= Math.max(unmoved, silent)) continue;
     if (clear.size >= 2 || (all.size >= UNCLEAR_TIMES && one.reaction.isConflict)) return 'twice';
   }
   const isSeen = answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear);
@@ -260,14 +261,16 @@ interface Account {
   readonly owner: Identity;
   /** The processes that reacted, by name, with the last poke; for a parent, its children. */
   readonly processes: Map<string, Identity & { readonly pokedAtTicks: number }>;
-  readonly entries: { readonly poke: number; reaction: Reaction }[];
+  readonly entries: { readonly poke: number; readonly pokedAtTicks: number; reaction: Reaction }[];
   holdsAnother: boolean;
   unmoved: number;
 }
 
 const nameOf = ({ pid, startId }: Identity) => `${pid} ${startId}`;
 const ACCOUNTS_MAX = 1_000;
-const ENTRIES_MAX = 20;
+const ENTRIES_MAX = 100;
+/** Polls longer ago say nothing of who takes the poll now, in clock ticks: 10 minutes. */
+const RECENT_TICKS = 60_000;
 
 export function createLedger() {
   const accounts = new Map<string, Account>();
@@ -276,6 +279,8 @@ export function createLedger() {
   /** The reactions of one program in all its runs: one that ends at each 409 and is restarted reacts once in each run. */
   const programs = new Map<string, Account>();
   const unseen = new Map<string, Unseen>();
+  /** When the polls were sent to which nobody here reacted. */
+  let silent: readonly number[] = [];
   let connected: readonly Owner[] = [];
   let noted = 0;
 
@@ -302,13 +307,20 @@ export function createLedger() {
     ];
   }
 
+  function judge({ entries, unmoved }: Account): Strength | null {
+    const sinceTicks = Math.max(...entries.map((it) => it.pokedAtTicks), ...silent) - RECENT_TICKS;
+    const isRecent = (atTicks: number) => atTicks >= sinceTicks;
+    const recent = entries.filter((it) => isRecent(it.pokedAtTicks));
+    return strengthOf(recent, { unmoved, silent: silent.filter(isRecent).length });
+  }
+
   function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
     account.processes.set(nameOf(client.owner!), { ...client.owner!, pokedAtTicks });
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // This is the rest of the same answer.
     if (known) known.reaction = reaction;
-    else account.entries.push({ poke, reaction });
+    else account.entries.push({ poke, pokedAtTicks, reaction });
     if (account.entries.length > ENTRIES_MAX) account.entries.shift();
   }
 
@@ -325,6 +337,10 @@ export function createLedger() {
       if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
       else for (const account of accountsOf(owner)) note(account, it);
     },
+    /** A poll was watched to its end, and nobody here reacted. */
+    silent(pokedAtTicks: number): void {
+      silent = [...silent.slice(1 - ENTRIES_MAX), pokedAtTicks];
+    },
     /** A poll of ours left alone the one request of this process. */
     unmoved(owner: Owner): void {
       for (const account of accountsOf(owner)) account.unmoved += 1;
@@ -340,7 +356,7 @@ export function createLedger() {
           (it) => nameOf(it) === nameOf(owner) || (!isAlive(it) && Number(owner.startId) >= it.pokedAtTicks),
         );
       const put = (account: Account, pid = account.owner.pid) => {
-        const strength = strengthOf(account.entries, account.unmoved);
+        const strength = judge(account);
         if (strength === null || reactions.get(pid) === 'twice') return;
         reactions.set(pid, strength);
         if (account.holdsAnother) holdsAnother.add(pid);
@@ -364,8 +380,8 @@ export function createLedger() {
     /** A living process has reacted, but that is no full proof yet. */
     isOpen: (isAlive: (process: Identity) => boolean) =>
       [...accounts.values()].some(
-        ({ owner, entries, unmoved }) =>
-          entries.length > unmoved && isAlive(owner) && strengthOf(entries, unmoved) !== 'twice',
+        (account) =>
+          account.entries.length > account.unmoved && isAlive(account.owner) && judge(account) !== 'twice',
       ),
     unseen: (): readonly Unseen[] => [...unseen.values()],
     count: () => noted,

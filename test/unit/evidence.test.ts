@@ -45,6 +45,18 @@ test('whoever our polls leave alone more often than not polls another bot, and g
   assert.equal(strength(), 'twice');
 });
 
+test('while nobody here reacts to most of our polls somebody elsewhere takes them, and two reactions are chance', () => {
+  const ledger = createLedger();
+  const strength = () => ledger.evidence(among(60)).reactions.get(60);
+  const [minute, now] = [6_000, 1_000_000];
+  for (const ago of [20, 15, 2, 1]) ledger.silent(now - ago * minute);
+  ledger.reacted(1, now - minute, seen(60));
+  ledger.reacted(2, now, seen(60));
+  assert.equal(strength(), 'once');
+  ledger.reacted(3, now, seen(60));
+  assert.equal(strength(), 'twice', 'it is here; what was more than ten minutes ago does not count');
+});
+
 test('the next process with the pid of one that reacted has not reacted', () => {
   const ledger = createLedger();
   ledger.reacted(1, 0, seen(60, 'earlier'));
