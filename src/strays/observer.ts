@@ -62,9 +62,10 @@ const MISSING_MS = 120;
 const FOLLOW_READY_MS = 500;
 const FOLLOW_LOOK_MS = 5;
 const YOUNG_MS = 50;
-/** A relay's copy of an answer differs in length by at most this share plus these bytes: another header, another TLS record. */
+/** A relay's copy of an answer is shorter by at most this share plus these bytes, and longer by what headers of its own may take. */
 const RELAYED_SHARE = 0.25;
 const RELAYED_BYTES = 64;
+const HEADERS_BYTES = 1_024;
 
 /** A network namespace with connections. */
 interface Place {
@@ -191,7 +192,8 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       // The accepted connection has closed, so what was passed on is unknown: no proof.
       if (!now || bytes === null) return true;
       const passedOn = now.bytesSent - before.bytesSent;
-      return passedOn > 0 && Math.abs(passedOn - bytes) <= RELAYED_BYTES + bytes * RELAYED_SHARE;
+      const isWhole = passedOn >= bytes * (1 - RELAYED_SHARE) - RELAYED_BYTES;
+      return passedOn > 0 && isWhole && passedOn <= bytes + HEADERS_BYTES;
     });
   }
 

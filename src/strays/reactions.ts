@@ -67,6 +67,8 @@ const LEAST_BYTES = 100;
 const ONE_TICK_MS = 12;
 /** How many unclear reactions must agree: a sender would have to send in each of these short windows and never outside. */
 const UNCLEAR_TIMES = 3;
+/** How many clear ones must agree once something speaks against them. */
+const DOUBTED_TIMES = 3;
 /** By how many bytes two 409s for one poller may differ: a digit of a number, a TLS record. */
 const AGREE_BYTES = 16;
 
@@ -209,7 +211,11 @@ export function strengthOf(
     const clear = new Set(agreeing.filter(({ reaction }) => !reaction.isUnclear).map(({ poke }) => poke));
     const all = new Set(agreeing.map(({ poke }) => poke));
     if (all.size <= Math.max(unmoved, silent)) continue;
-    if (clear.size >= 2 || (all.size >= UNCLEAR_TIMES && one.reaction.isConflict)) return 'twice';
+    if (
+      clear.size >= (unmoved + silent > 0 ? DOUBTED_TIMES : 2) ||
+      (all.size >= UNCLEAR_TIMES && one.reaction.isConflict)
+    )
+      return 'twice';
   }
   const isSeen = answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear);
   return isSeen && unmoved === 0 ? 'once' : null;

@@ -357,17 +357,18 @@ async function liveBeside(b: Bed, carriers: readonly Running[], env: Record<stri
 
 for (const [what, words] of [
   ['a TCP relay, as ssh -L is', ['relay']],
+  ['a relay that adds its headers, as a reverse proxy does', ['headers']],
   ['an HTTP proxy, as squid is', ['connect']],
   ['the API root itself, as nginx before a local Bot API server', ['relay']],
 ] as const)
   xit(`${what}, on which a stray polls, lives`, async (b) => {
-    const isRelay = words[0] === 'relay';
+    const isRelay = words[0] !== 'connect';
     const isRoot = what.startsWith('the API root');
     // Started with the bot's .env.
     const env = isRoot ? { ...withToken(b), TELEGRAM_BOT_TOKEN: b.token } : {};
     const { run: carrier, port } = await startPipe(
       b,
-      isRelay ? ['relay', String(b.sandbox.port)] : ['connect'],
+      isRelay ? [...words, String(b.sandbox.port)] : words,
       env,
     );
     const root = `http://127.0.0.1:${port}`;

@@ -55,6 +55,10 @@ test('while nobody here reacts to most of our polls somebody elsewhere takes the
   assert.equal(strength(), 'once');
   ledger.reacted(3, now, seen(60));
   assert.equal(strength(), 'twice', 'it is here; what was more than ten minutes ago does not count');
+  const fresh = createLedger();
+  fresh.silent(now);
+  for (const poke of [1, 2]) fresh.reacted(poke, now, seen(60));
+  assert.equal(fresh.evidence(among(60)).reactions.get(60), 'once', 'two are too few beside a doubt');
 });
 
 test('the next process with the pid of one that reacted has not reacted', () => {
