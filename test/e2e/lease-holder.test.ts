@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe } from 'node:test';
 import { node } from '../support/bed.ts';
-import { assertNeverTwo } from '../support/judge.ts';
+import { gatewayOf } from '../support/gateway.ts';
+import { assertNeverTwo, handled } from '../support/judge.ts';
 import {
   FAST_TTL_MS,
   leaseCases,
@@ -83,9 +84,11 @@ describe('lease, holding', () => {
     assert.match(run.stderr(), /redis has forgotten writes/);
   });
 
-  it('holder: asked in the record to hand over: the worker gone, then freed; it stands by again', async (b) => {
+  it('holder: asked in the record to hand over: the worker gone, then freed; it stands by again, and misses no update afterwards', async (b) => {
     const run = await b.holding();
     const [worker] = workersOf(b);
+    const isHandled = (id: number) => () => handled(b.journal()).has(id);
+    await until('the first update', isHandled(b.sandbox.text('first')), run);
     const asker = randomUUID();
     const holder = (await b.record())?.holder;
     const livesAtFree = await until(
@@ -108,8 +111,13 @@ describe('lease, holding', () => {
     await staysTrue('it stands by', 1_500, () => workersOf(b).length === 1 && run.ended() === null);
     const status = await stateIs(b, 'standby', run);
     assert.deepEqual([leaseOf(status).holder, status.healthy], [other.shown, true]);
+    // Its worker is given two, and confirms them.
+    const last = ['second', 'third'].map((text) => b.sandbox.text(text)).at(-1)!;
+    await fetch(`${b.sandbox.root}/bot${b.token}/getUpdates?offset=${last + 1}`);
     await other.free();
     await workerNumber(b, 2, run);
+    await until('the fourth update', isHandled(b.sandbox.text('fourth')), run);
+    assert.equal(gatewayOf(await b.status()).stolen, 0, 'nobody has stolen what the other one was given');
     assertNeverTwo(b);
   });
 
