@@ -8,7 +8,7 @@ import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/be
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
-import { alive, findByEnv } from '../support/proc.ts';
+import { alive, findByEnv, readProc } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
 import { polledBy, pollingStray } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -148,6 +148,20 @@ for (const state of ['healthy', 'hung'] as const)
     await b.exits(0, 'status --json');
     assertNeverTwo(b);
   });
+
+xit('reset: a supervisor that is killed while it ends as asked, of whose end its parent takes no note, has ended', async (b) => {
+  const command = [process.execPath, '--', PROGRAM, 'start', '--stop-timeout', '60s', '--'];
+  const words = [...command, ...node('ignores-term.mjs')];
+  const parent = b.spawn('sh', ['-c', '"$@" & exec sleep 1000', 'sh', ...words], { env: b.env });
+  await until('it to poll', () => polledBy(b, 'ignores-term.mjs').length > 0, parent);
+  const pid = (await b.status()).supervisor?.pid ?? -1;
+  const reset = b.cli('reset --no-start');
+  await reset.waitFor(/ending the supervisor/);
+  process.kill(pid, 'SIGKILL');
+  await reset.ends(0);
+  assert.equal(readProc(pid)?.state, 'Z');
+  assert.deepEqual(polledBy(b, 'ignores-term.mjs').filter(alive), []);
+});
 
 it('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, nothing is left', async (b) => {
   const old = await b.polling(['--stop-timeout', '2s', '--', ...node('setsid-child.mjs')]);
