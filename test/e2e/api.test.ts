@@ -87,9 +87,11 @@ it('a start that fails rejects as the command ends, and leaves nothing', async (
     failure(start(b, { stopTimout: 3 } as never), 64, /--stop-timout[\s\S]*--stop-timeout\?/),
     failure(start(b, { stopTimeout: 'soon' }), 78, /stop-timeout/),
     failure(start(b, crash), 7, /./),
+    failure(start(b, { command: 'node bot.js' as never }), 64, /command is "node bot.js", not an array/),
     failure(start(b, { cwd: `${b.dir}/none` }), 78, /./),
     failure(api.status({ bot: '@nobody', env: b.env }), 64, /nobody/),
   ]);
+  await failure(start(b, { ...crash, command: ['true'] }), 69, /the worker ended/);
   for (const { message, hint } of errors) assertNoToken(`${message}${hint}`, b.token);
   assert.match(errors.at(-1)?.hint ?? '', /status --all/);
   assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);

@@ -55,6 +55,20 @@ it('help and version are answers: each command with its options, defaults and tw
   assert.match((await b.exits(0, '--version')).stdout, /^\d+\.\d+\.\d+/);
 });
 
+it('in a folder that was deleted: without a token that is what is missing, with one the folder', async (b) => {
+  const script = `mkdir gone && cd gone && rmdir ../gone && exec "$0" -- "$1" start --dry-run -- true`;
+  const type = (env: Record<string, string>) =>
+    b.spawn('bash', ['-c', script, process.execPath, PROGRAM], { cwd: b.project, env });
+  for (const [env, words] of [
+    [without(b, 'TELEGRAM_BOT_TOKEN'), /no bot token: .* there is no \.env in .*gone/],
+    [b.env, /the working folder .*gone.* is gone/],
+  ] as const) {
+    const typed = type(env);
+    await typed.ends(78);
+    assert.match(typed.stderr(), words);
+  }
+});
+
 it('the token: its source is named in the first line; two bots, none and malformed ones are 78, never shown', async (b) => {
   const env = without(b, 'TELEGRAM_BOT_TOKEN');
   const other = randomToken();
@@ -179,7 +193,7 @@ it('restart reads env file and TOML again and says what changed; --same-env and 
   assertNeverTwo(b);
 });
 
-xit('a reader that has gone, as with `| true`, changes no exit code; what is thrown past every catch is told masked, with 70', async (b) => {
+xit('a reader that has gone, as with `| true`, changes no exit code; a full disk behind it is told of; what is thrown past every catch is told masked, with 70', async (b) => {
   for (const [words, code] of [
     ['status --json', 3],
     ['who', 0],
@@ -190,6 +204,13 @@ xit('a reader that has gone, as with `| true`, changes no exit code; what is thr
     const piped = b.spawn('bash', ['-c', script, process.execPath, PROGRAM], { env: b.env });
     await piped.exit();
     assert.equal(piped.stderr(), `exit ${code}\n`, words);
+  }
+  for (const words of ['status --json', 'who', 'config', 'start --help', 'completion bash']) {
+    const full = b.spawn('bash', ['-c', `"$0" "$1" ${words} >/dev/full`, process.execPath, PROGRAM], {
+      env: b.env,
+    });
+    assert.equal((await full.exit()).code, 78, words);
+    assert.match(full.stderr(), /^singlepoll: the system refuses: ENOSPC: no space left .*\n {2}→ df -h /m);
   }
   for (const how of ['throw', 'Promise.reject']) {
     const boom = `${how}(new Error('at https://x/bot${b.token}/getMe'))`;

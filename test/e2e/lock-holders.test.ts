@@ -149,6 +149,19 @@ for (const state of ['healthy', 'hung'] as const)
     assertNeverTwo(b);
   });
 
+xit('a state folder that may not be read: 78 with its path, and no word of a supervisor that hangs', async (b) => {
+  chmodSync(b.project, 0o755);
+  const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'closed', NOBODY) }, uid: NOBODY, cwd: '/' };
+  const run = await b.polling([], theirs);
+  await b.exits(0, 'stop', theirs);
+  await run.ends(0);
+  chmodSync(join(theirs.env.SINGLEPOLL_DIR, String(b.botId)), 0);
+  for (const words of ['status', 'stop', 'restart', 'reset --no-start', 'logs']) {
+    const { stderr } = await b.exits(78, words, theirs);
+    assert.match(stderr, /the system refuses: .*EACCES.*closed.*\n {2}→ namei -l \S*closed/, words);
+  }
+});
+
 xit('reset: a supervisor that is killed while it ends as asked, of whose end its parent takes no note, has ended', async (b) => {
   const command = [process.execPath, '--', PROGRAM, 'start', '--stop-timeout', '60s', '--'];
   const words = [...command, ...node('ignores-term.mjs')];
