@@ -1,4 +1,6 @@
 /** What `start` says of itself on the way in and on the way out: the bot or that it is deploy mode, the configuration, the end. */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { longFlag, type OptionName, optionRow } from '../config/options.ts';
@@ -12,8 +14,13 @@ import { retrying } from '../telegram/reach.ts';
 import { findExecutable, meantBy } from './executable.ts';
 import type { LastEnd } from './memory.ts';
 
-/** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
-export function checkCommand({ command, cwd }: Config): void {
+/** Ends before anything is asked or stopped where the worker, or its log, could not be started anyway. Throws SinglepollError 78. */
+export function checkCommand({ command, cwd, logFile }: Config): void {
+  if (logFile !== null && statSync(logFile, { throwIfNoEntry: false })?.isDirectory()) {
+    const inside = plainCommand([join(logFile, 'singlepoll.log')], 500);
+    const reason = `the log file ${plain(logFile)} is a folder`;
+    throw new SinglepollError(EXIT.config, reason, `name a file in it: --log-file ${inside}`);
+  }
   if (!isUsableFolder(cwd)) {
     throw new SinglepollError(
       EXIT.config,

@@ -136,7 +136,11 @@ export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOp
       throw new SinglepollError(code, reason, hint);
     }
     if (reply.kind === 'error')
-      throw new SinglepollError(EXIT.unreachable, `${what} was turned down: ${reply.description}`);
+      throw new SinglepollError(
+        EXIT.unreachable,
+        `${what} was turned down by ${apiRoot}: ${reply.description}`,
+        'set TELEGRAM_API_ROOT, or --api-root, to the server that the bot lives on',
+      );
     const leftMs = giveUpAtMs - performance.now();
     if (leftMs <= 0)
       throw new SinglepollError(

@@ -55,6 +55,17 @@ it('help and version are answers: each command with its options, defaults and tw
   assert.match((await b.exits(0, '--version')).stdout, /^\d+\.\d+\.\d+/);
 });
 
+it('start: a log file that is a folder, and a server from which the bot was logged out, are told with what helps', async (b) => {
+  const { stderr } = await b.exits(78, ['start', '--dry-run', '--log-file', b.project, ...POLITE]);
+  assert.match(
+    stderr,
+    /the log file \S+ is a folder\n {2}→ name a file in it: --log-file \S+\/singlepoll\.log/,
+  );
+  await fetch(`${b.sandbox.root}/bot${b.token}/logOut`);
+  const out = await b.exits(69, ['start', ...POLITE]);
+  assert.match(out.stderr, /getMe was turned down by http\S+: Logged out\n {2}→ set TELEGRAM_API_ROOT/);
+});
+
 it('in a folder that was deleted: without a token that is what is missing, with one the folder', async (b) => {
   const script = `mkdir gone && cd gone && rmdir ../gone && exec "$0" -- "$1" start --dry-run -- true`;
   const type = (env: Record<string, string>) =>
