@@ -19,8 +19,8 @@ export async function runTestFiles({ jobs, atOnce, print = console.log, env = {}
   const context = {
     print,
     signal,
-    // Without the mark of `node --test`, where these tests are themselves run by it.
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env, SP_TEST_RUN: run },
+    // Without the marks of a run, where these tests are themselves a part of one.
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, SP_TEST_TRY: undefined, ...env, SP_TEST_RUN: run },
   };
   try {
     const [again, failed, waiting] = [[], [], [...jobs]];

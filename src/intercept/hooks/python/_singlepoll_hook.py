@@ -13,12 +13,11 @@ MARKER = "127.83.80.1"
 def begin():
     port, pid, start_time, der = os.environ.get("SINGLEPOLL_HOOK", ":::").split(":")
 
-    def is_alive():
+    def is_alive():  # One that has ended may stay listed as a zombie.
         try:
             with open("/proc/%s/stat" % pid, "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
-            # One that has ended stays listed as a zombie until its parent has taken note, which some never do.
-            return fields[0] != b"Z" and fields[19].decode() == start_time
+                return fields[0] != b"Z" and fields[19].decode() == start_time
         except OSError:
             return False
 
@@ -64,7 +63,6 @@ def _patches(door, der, is_alive):
 
     def found():
         import socket
-
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (MARKER, door))]
 
     def led(address):
