@@ -133,7 +133,6 @@ export function createProver(options: ProverOptions) {
         signal,
       );
       for (const owner of unmoved) ledger.unmoved(owner);
-      if (!hasReacted && !signal.aborted) ledger.silent(atTicks);
     } finally {
       observation.stop();
     }
@@ -282,6 +281,7 @@ export function createProver(options: ProverOptions) {
         .then((hasReacted) => {
           // A question follows no 409: that nobody here reacts to it tells of nobody elsewhere.
           if (hasReacted || asked.length > 0 || end.signal.aborted) return;
+          ledger.silent(ticksNow());
           asks.onNobody({ blind: false, unseen: ledger.unseen() });
         })
         .catch(asks.onError)

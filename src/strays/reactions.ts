@@ -196,8 +196,8 @@ export type Strength = 'once' | 'twice';
 
 /**
  * What the reactions of one process to different pokes prove; null: nothing yet. A poller of another bot that is in a fight of its own gets
- * its 409s at times by chance when we poll. Against it speak the pokes that left its request alone (`unmoved`), and those to which nobody
- * here reacted (`silent`), as then it is somebody elsewhere who takes the poll.
+ * its 409s at times by chance when we poll. Against it speak the pokes that left its request alone (`unmoved`), and those after a
+ * 409 to which nobody here reacted (`silent`), as then it is somebody elsewhere who takes the poll.
  */
 export function strengthOf(
   reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
@@ -285,7 +285,7 @@ export function createLedger() {
   /** The reactions of one program in all its runs: one that ends at each 409 and is restarted reacts once in each run. */
   const programs = new Map<string, Account>();
   const unseen = new Map<string, Unseen>();
-  /** When the polls were sent to which nobody here reacted. */
+  /** When polls that followed a 409 were seen to make nobody here react. */
   let silent: readonly number[] = [];
   let connected: readonly Owner[] = [];
   let noted = 0;
@@ -343,9 +343,9 @@ export function createLedger() {
       if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
       else for (const account of accountsOf(owner)) note(account, it);
     },
-    /** A poll was watched to its end, and nobody here reacted. */
-    silent(pokedAtTicks: number): void {
-      silent = [...silent.slice(1 - ENTRIES_MAX), pokedAtTicks];
+    /** A poll that followed a 409 was watched to its end, and nobody here reacted. */
+    silent(atTicks: number): void {
+      silent = [...silent.slice(1 - ENTRIES_MAX), atTicks];
     },
     /** A poll of ours left alone the one request of this process. */
     unmoved(owner: Owner): void {
