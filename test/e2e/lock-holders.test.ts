@@ -187,7 +187,7 @@ it('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, n
   assert.match(text + old.stderr(), new RegExp(`\\b${stray.pid}\\b`));
   assert.doesNotMatch(text, /4711/);
   assertNoToken(text, b.token);
-  assert.deepEqual([old.pid, stray.pid].filter(alive), []);
+  assert.deepEqual([old.pid, stray.pid].filter(alive), [], `${text}\n${old.seen()}`);
   // The shell that waits for the next worker ends with its supervisor's pipe.
   await until('the last process to end', () => findByEnv('SINGLEPOLL_BOT', String(b.botId)).length === 0);
   const { url, pending_update_count: left } = await b.sandbox.webhookInfo();
