@@ -10,19 +10,16 @@ import { VERSION } from './version.ts';
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
 
-/** What the machine does not give us is no bug of ours: rights, room, a place that is something else. */
-const REFUSED = new Set([
-  'EACCES',
-  'EPERM',
-  'EROFS',
-  'ENOSPC',
-  'EDQUOT',
-  'EIO',
-  'EISDIR',
-  'ENOTDIR',
-  'EMFILE',
-  'ENFILE',
-]);
+/** Errors of the system for which a user has the cure, so they are not reported as bugs: a full disk, and paths that this user may not use. */
+const FULL = ['ENOSPC', 'EDQUOT'];
+const DENIED = ['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR'];
+
+function cureOf({ code = '', path, address }: NodeJS.ErrnoException & { address?: string }): string | null {
+  if (FULL.includes(code)) return 'df -h    # room on each disk';
+  const place = path ?? address ?? '';
+  const isPath = DENIED.includes(code) && place.startsWith('/');
+  return isPath ? `namei -l ${plainCommand([place], 500)}    # who may use it` : null;
+}
 
 /**
  * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
@@ -72,15 +69,10 @@ function tell(error: unknown): number {
     if (error.hint) say(error.hint.replace(/^/gm, '  → '));
     return error.exitCode;
   }
-  const { code = '', path, address } = error as NodeJS.ErrnoException & { address?: string };
-  if (REFUSED.has(code)) {
-    const place = path ?? address;
+  const cure = error instanceof Error ? cureOf(error) : null;
+  if (cure !== null) {
     say(`singlepoll: the system refuses: ${(error as Error).message}`);
-    say(
-      place?.startsWith('/')
-        ? `  → namei -l ${plainCommand([place], 500)}    # who may use it`
-        : '  → df -h    # room on each disk',
-    );
+    say(`  → ${cure}`);
     return EXIT.config;
   }
   say(

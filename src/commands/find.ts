@@ -213,7 +213,7 @@ export async function findSupervisor(config: Config): Promise<Supervisor | null>
   const { botId, cwd } = config;
   const control = controlPath(botId);
   const holder = await presentSupervisor(config).catch((error) => {
-    // Of a folder of ours that may not be read nobody is shown to listen there.
+    // The kernel shows no listener there: our own folder can't be read, and no supervisor of another user is in the way.
     if (!isDenied(error) || control === null || !isListenedTo(control)) throw error;
     return 'denied' as const;
   });

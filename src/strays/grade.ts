@@ -14,7 +14,7 @@ export interface Evidence {
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
   /** Those of `reactions` with a second held request at the API root: they may poll a second bot. */
   readonly holdsAnother?: ReadonlySet<number>;
-  /** Those of `reactions` whose children reacted one after another; the value: when the last of them did, in ticks like start times. */
+  /** Pids in `reactions` because their children reacted, one after another → time of the last such poll, in clock ticks since the boot. */
   readonly byChildren?: ReadonlyMap<number, number>;
 }
 

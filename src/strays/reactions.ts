@@ -195,9 +195,9 @@ function judged(socket: string, bytes: number | null, isUnclear: boolean, { conf
 export type Strength = 'once' | 'twice';
 
 /**
- * What the reactions of one process to different pokes prove; null: nothing yet. A poller of another bot that is in a fight of its own gets
- * its 409s at times by chance when we poll. Against it speak the pokes that left its request alone (`unmoved`), and those after a
- * 409 to which nobody here reacted (`silent`), as then it is somebody elsewhere who takes the poll.
+ * Says what the reactions of one process to different pokes prove; null: nothing yet. Two counts weaken them, because a poller of another bot
+ * that has a rival of its own may get its 409s by chance when we poll: `unmoved` is how many pokes did not end its request; `silent` is how
+ * many pokes after a 409 ended no request on this machine, which shows that the rival is elsewhere.
  */
 export function strengthOf(
   reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
@@ -290,7 +290,7 @@ export function createLedger() {
   let connected: readonly Owner[] = [];
   let noted = 0;
 
-  /** Of the process, its parent and its program. */
+  /** Opens the accounts to which a process's reactions belong: its own, its parent's and its program's. */
   function accountsOf(owner: Owner): Account[] {
     const { parent, program } = owner;
     const open = (book: Map<string, Account>, key: string, its: Identity): Account => {

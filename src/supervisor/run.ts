@@ -357,7 +357,7 @@ export function createRun(startup: Startup & Taken) {
         status.note({ kind: 'lease-lost', reason: event.reason });
       }
       if (event.kind === 'taken') {
-        // What the other machine was given meanwhile was not stolen.
+        // The other machine's worker has confirmed updates meanwhile, so ids that are missing now are no theft.
         parts.gateway?.port.dropped();
         status.note({ kind: 'lease-taken', from: event.from });
       } else if (event.kind === 'kill-due') killing.abort();

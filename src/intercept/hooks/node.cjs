@@ -23,7 +23,7 @@ function isAlive(setting) {
   try {
     var stat = require('fs').readFileSync('/proc/' + setting.pid + '/stat', 'latin1');
     var fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    // One that has ended stays listed as a zombie until its parent has taken note, which some never do.
+    // A process that has ended stays listed as a zombie until its parent reaps it, and some parents never do.
     return fields[0] !== 'Z' && fields[19] === setting.startTime;
   } catch (error) {
     // No /proc, or Node's permission model: a signal that does nothing asks the same, but for another process with this id.
