@@ -39,6 +39,10 @@ export async function openWorld(t: TestContext) {
   for (const words of [
     ['netns', 'add', network],
     ['-n', network, 'link', 'set', 'lo', 'up'],
+    // Else podman's bridge has the lowest address of its containers, and once that one has gone the others miss it for up to a minute.
+    ['-n', network, 'link', 'add', 'podman0', 'address', '02:00:00:00:00:01', 'type', 'bridge'],
+    ['-n', network, 'address', 'add', `${GATEWAY}/16`, 'dev', 'podman0'],
+    ['-n', network, 'link', 'set', 'podman0', 'up'],
   ])
     await b.spawn('ip', words).ends(0);
   const enter = [`--net=/run/netns/${network}`, '--'];
