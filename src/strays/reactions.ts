@@ -44,6 +44,8 @@ export interface Reaction {
   readonly isTooLong: boolean;
   /** This may be the answer to a message: the next request may have preceded it, or the server may have been slow. */
   readonly isUnclear: boolean;
+  /** The request was younger than a 409 may be held back: it may have been due to another poll than ours. */
+  readonly isYoung: boolean;
 }
 
 /** A request that has waited this long is held by the server: messages and uploads are answered sooner. */
@@ -118,12 +120,15 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
     // Of a connection that vanished the length of its answer is not known, and may be that of a 409.
     const isOther = !reaction.isConflict && reaction.bytes !== null;
     const isUnclear = reaction.isUnclear || !isHeldLong || (isOther && !isOvertaken);
-    found.push({ ...reaction, isUnclear });
+    const isYoung = base.lastSendMs < windowsOf(poke)[1][1];
+    found.push({ ...reaction, isUnclear, isYoung });
   }
   return found;
 }
 
-function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
+type Answer = Omit<Reaction, 'isYoung'>;
+
+function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Answer | null {
   let isUnclear = false;
   let bytes: number | null = null;
   for (const [index, sample] of after.entries()) {
@@ -181,7 +186,7 @@ function isInWindow(poke: Poke, ms: number): boolean {
   return windowsOf(poke).some(([from, to]) => ms >= from - TOLERANCE_MS && ms <= to + TOLERANCE_MS);
 }
 
-function judged(socket: string, bytes: number | null, isUnclear: boolean, { conflictBytes }: Poke): Reaction {
+function judged(socket: string, bytes: number | null, isUnclear: boolean, { conflictBytes }: Poke): Answer {
   const isConflict =
     bytes !== null &&
     conflictBytes !== null &&
@@ -200,7 +205,12 @@ export type Strength = 'once' | 'twice';
  * many pokes after a 409 ended no request on this machine, which shows that the rival is elsewhere.
  */
 export function strengthOf(
-  reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
+  reactions: readonly {
+    readonly poke: number;
+    readonly reaction: Reaction;
+    /** Somebody polls this bot beside us: a 409 preceded this poke, or ended it. */
+    readonly isContested?: boolean;
+  }[],
   { unmoved = 0, silent = 0 } = {},
 ): Strength | null {
   const answers = reactions.filter(
@@ -217,7 +227,10 @@ export function strengthOf(
     )
       return 'twice';
   }
-  const isSeen = answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear);
+  // Where two others fight for another bot, one of them gets a 409 every few seconds, and so at times when we poll.
+  const isSeen = answers.some(
+    ({ reaction: it, isContested = false }) => it.isConflict && !it.isUnclear && (!it.isYoung || isContested),
+  );
   return isSeen && unmoved === 0 ? 'once' : null;
 }
 
@@ -287,6 +300,8 @@ export function createLedger() {
   const unseen = new Map<string, Unseen>();
   /** When polls that followed a 409 were seen to make nobody here react. */
   let silent: readonly number[] = [];
+  /** The last pokes that a 409 preceded or ended. */
+  let contested: readonly number[] = [];
   let connected: readonly Owner[] = [];
   let noted = 0;
 
@@ -317,7 +332,8 @@ export function createLedger() {
     const sinceTicks = Math.max(...entries.map((it) => it.pokedAtTicks), ...silent) - RECENT_TICKS;
     const isRecent = (atTicks: number) => atTicks >= sinceTicks;
     const recent = entries.filter((it) => isRecent(it.pokedAtTicks));
-    return strengthOf(recent, { unmoved, silent: silent.filter(isRecent).length });
+    const judged = recent.map((it) => ({ ...it, isContested: contested.includes(it.poke) }));
+    return strengthOf(judged, { unmoved, silent: silent.filter(isRecent).length });
   }
 
   function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
@@ -346,6 +362,11 @@ export function createLedger() {
     /** A poll that followed a 409 was watched to its end, and nobody here reacted. */
     silent(atTicks: number): void {
       silent = [...silent.slice(1 - ENTRIES_MAX), atTicks];
+    },
+    /** A 409 preceded this poke or ended it: somebody else polls the bot. */
+    contested(poke: number): void {
+      contested = [...contested.slice(1 - ENTRIES_MAX), poke];
+      noted += 1;
     },
     /** A poll of ours left alone the one request of this process. */
     unmoved(owner: Owner): void {

@@ -9,7 +9,14 @@ function seen(pid: number, startId = String(pid)): Seen {
   const owner: Owner = { pid, startId, parent, program: null };
   return {
     client: { key: `${pid} ${startId}`, uid: 1000, cgroup: null, owner, isHeld: true },
-    reaction: { socket: '', bytes: 420, isConflict: true, isTooLong: false, isUnclear: false },
+    reaction: {
+      socket: '',
+      bytes: 420,
+      isConflict: true,
+      isTooLong: false,
+      isUnclear: false,
+      isYoung: false,
+    },
     holdsAnother: false,
   };
 }
@@ -59,6 +66,17 @@ test('while nobody here reacts to most of our polls somebody elsewhere takes the
   fresh.silent(now);
   for (const poke of [1, 2]) fresh.reacted(poke, now, seen(60));
   assert.equal(fresh.evidence(among(60)).reactions.get(60), 'once', 'two are too few beside a doubt');
+});
+
+test('one answer to a young request tells of our poll only where others poll this bot', () => {
+  const ledger = createLedger();
+  const young = { ...seen(60), reaction: { ...seen(60).reaction, isYoung: true } };
+  const strength = () => ledger.evidence(among(60)).reactions.get(60);
+  ledger.reacted(1, 0, young);
+  ledger.contested(2);
+  assert.equal(strength(), undefined, 'nobody had polled at that one');
+  ledger.contested(1);
+  assert.equal(strength(), 'once');
 });
 
 test('the next process with the pid of one that reacted has not reacted', () => {
