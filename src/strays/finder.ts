@@ -110,19 +110,26 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
   const aroundIn = (snapshot: Snapshot, { worker = null }: LookOptions) =>
     surroundings(snapshot, { botId, selfPid: process.pid, worker });
 
-  /** What is left of the previous worker's session, with or without our environment marker. */
-  function leftoversIn(around: Surroundings, { former = null }: LookOptions): Set<number> {
+  /**
+   * What is left of the previous worker's session, with or without our environment marker. `isPresent`: these are the processes of this
+   * moment; an older snapshot may have been begun before that worker started anything.
+   */
+  function leftoversIn(
+    around: Surroundings,
+    { former = null }: LookOptions,
+    isPresent: boolean,
+  ): Set<number> {
     if (former === null || former === emptied) return new Set();
     const left = leftBy(former, around);
-    if (left.length === 0) emptied = former;
+    if (left.length === 0 && isPresent) emptied = former;
     return new Set(left.map(({ pid }) => pid));
   }
 
   /** Without the managers, which have to be asked. */
-  function show(snapshot: Snapshot, look: LookOptions): Survey {
+  function show(snapshot: Snapshot, look: LookOptions, isPresent: boolean): Survey {
     const { procs, uninspectable } = snapshot;
     const around = aroundIn(snapshot, look);
-    const leftovers = leftoversIn(around, look);
+    const leftovers = leftoversIn(around, look, isPresent);
     const evidence = look.evidence ?? NO_EVIDENCE;
     const startedAt = startClock();
     const strays = survey({ uid, leftovers, ...evidence }, around).map((one): Stray => {
@@ -166,7 +173,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
     /** Waits for the details of new processes. */
     async look(look: LookOptions = {}): Promise<Survey> {
       const snapshot = await processes.snapshot();
-      const shown = show(snapshot, look);
+      const shown = show(snapshot, look, false);
       const strays: Stray[] = [];
       for (const stray of shown.strays) {
         // If it has ended since it was listed, a manager may still keep the rest of its tree alive.
@@ -178,7 +185,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
       return { ...shown, strays };
     },
     /** Synchronous, for the moment before a respawn: of processes that are new it reads only the stat lines. */
-    quickLook: (look: LookOptions = {}): Survey => show(processes.quick(), look),
+    quickLook: (look: LookOptions = {}): Survey => show(processes.quick(), look, true),
     /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
     async stop(strays: readonly Stray[], stop: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop> {
       const rows = strays.flatMap(({ tree }) => tree);

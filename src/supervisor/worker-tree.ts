@@ -39,6 +39,15 @@ export function createWorkerTree(
   /** Looked up once: where the API root is another server, the name may not be known here. */
   let telegram: Promise<ApiAddresses> | null = null;
   let lastLeader: number | null = null;
+  const place = { botId: options.botId, selfPid: process.pid, worker: null };
+
+  /** The present processes. Only they show that nothing of the last leader is left: a snapshot may have been begun before it started anything. */
+  function present(leader: number | null): Snapshot {
+    const snapshot = processes.quick();
+    const isEmpty = () => leftBy(lastLeader!, surroundings(snapshot, place)).length === 0;
+    if (leader === null && lastLeader !== null && isEmpty()) lastLeader = null;
+    return snapshot;
+  }
 
   /** `isRead`: the details of new processes have been waited for, so what has none by now can't be read. */
   function members(
@@ -47,12 +56,9 @@ export function createWorkerTree(
     listed: readonly Target[],
     isRead = true,
   ): Proc[] {
-    const place = { botId: options.botId, selfPid: process.pid, worker: null };
     const around = surroundings(snapshot, place);
     const { living, former } = stillThere(listed, snapshot);
     const left = lastLeader === null ? [] : leftBy(lastLeader, around);
-    if (leader !== null) lastLeader = leader;
-    else if (left.length === 0) lastLeader = null;
     const noted = new Map(offspring.list().map((it) => [it.pid, it.startId]));
     // A process that has moved away is signalled once its command line is read, since it may be a supervisor that is to live on.
     const isNoted = (proc: Proc) =>
@@ -98,7 +104,7 @@ export function createWorkerTree(
     },
     /** The leader (null when it has ended) and all that belongs to it, parents first. */
     list: (leader: number | null): readonly TreeEntry[] =>
-      members(processes.quick(), leader, []).map((proc) => ({
+      members(present(leader), leader, []).map((proc) => ({
         ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
       })),
     /** Which process of the tree talks to the Bot API by itself. */
@@ -116,7 +122,7 @@ export function createWorkerTree(
     stop(leader: number | null, { stopTimeoutMs, now, ended }: WorkerStopOptions): Promise<StopResult> {
       // Under way while the first signals work: who has moved away is known by its environment only.
       const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
-      return stopTargets(members(processes.quick(), leader, [], false), {
+      return stopTargets(members(present(leader), leader, [], false), {
         stopTimeoutMs,
         // The leader is listed by now: its bare number would also name whoever gets its pid next.
         grown: async (listed) => {

@@ -24,6 +24,7 @@ export interface SimProverOptions extends Instruments {
 const CONFLICT_BYTES = 420;
 const COINCIDENCES_MAX = 4;
 const HELD_BACK_MS = 3_000;
+const RETRY_MS = 1_000;
 const UNDISTURBED_MS = 1_500;
 const TOTAL_MS = 10_000;
 
@@ -83,7 +84,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
       const lateMs = random.chance(0.2) ? HELD_BACK_MS : 0;
       tell(random.pick(pollers), rttMs + lateMs, CONFLICT_BYTES + random.int(0, 9), true);
       // Who was displaced comes back, or another one does.
-      clock.after(random.int(100, HELD_BACK_MS), () => ledger.contested(number));
+      clock.after(RETRY_MS, () => ledger.contested(number));
     }
     for (const body of there) {
       if (body.life.kind !== 'innocent') continue;
