@@ -121,6 +121,7 @@ export function oomKills(): number | null {
 }
 
 const PF_KTHREAD = 0x00200000;
+const PF_EXITING = 0x00000004;
 
 export type ProcStat = NonNullable<ReturnType<typeof parseProcStat>>;
 
@@ -158,6 +159,8 @@ export function parseProcStat(text: string) {
     sid: Number(sid),
     tty: Number(tty),
     kernel: (Number(flags) & PF_KTHREAD) !== 0,
+    /** It is on its way out: its command line and environment may be gone already. */
+    isExiting: (Number(flags) & PF_EXITING) !== 0,
     /** Clock ticks after boot, as a string that is only compared. */
     startId: startId!,
     /**

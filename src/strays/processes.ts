@@ -63,8 +63,10 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     );
     for (const [pid, stat] of fresh) {
       const details = seen.get(pid);
+      // What ends has lost its command line and its environment: no manager could be named by them.
+      if (details?.argv.length === 0 && hasEnded(pid)) present.delete(pid);
       // If it executes another program meanwhile, it is kept under the old image, so it is read again next time.
-      if (details) known.set(pid, { image: imageOf(stat), details });
+      else if (details) known.set(pid, { image: imageOf(stat), details });
       else if (!unread.has(pid)) present.delete(pid);
     }
     return unread;
@@ -136,6 +138,11 @@ export function sumUp(closed: readonly Proc[], more: Partial<Uninspectable> = {}
   const names = named.map(({ pid, comm }) => `pid ${pid} (${plain(comm, 40)})`);
   const counts = { count: closed.length, stuck: 0, unmatched: 0, hidden: false, ...more };
   return { ...counts, users: Object.fromEntries(shares), names };
+}
+
+function hasEnded(pid: number): boolean {
+  const stat = aliveStat(pid);
+  return stat === null || stat.isExiting;
 }
 
 const imageOf = ({ startId, imageId }: ProcStat): string => `${startId} ${imageId}`;

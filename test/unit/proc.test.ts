@@ -150,6 +150,21 @@ test('some processes alone: only they are read, and what has ended is none', asy
   assert.deepEqual(asked, [pids, []], 'what is known is not read again');
 });
 
+test('what ends while it is looked into, and has no command line any more, is not listed', async () => {
+  const doomed = world.start('sleep', ['1000']);
+  const list = createProcesses({
+    start: () => {},
+    async inspect(pids: readonly number[]) {
+      doomed.kill('SIGKILL');
+      await once(doomed, 'exit');
+      const emptied = { uid: 0, argv: [], cwd: null, env: null };
+      return { seen: new Map(pids.map((pid) => [pid, emptied])), unread: new Set() };
+    },
+  } as unknown as Inspector);
+  const seen = await list.some([doomed.pid, process.pid]);
+  assert.deepEqual([...seen.keys()], [process.pid]);
+});
+
 test('a zombie is listed as one; threads of the kernel are not listed', async () => {
   const code = `import os,sys\npid=os.fork()\nif pid==0: os._exit(0)\nprint(pid,flush=True)\n${SLEEP}`;
   const parent = world.start(PYTHON, ['-c', code], { stdio: ['ignore', 'pipe', 'inherit'] });
