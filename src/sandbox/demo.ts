@@ -47,7 +47,7 @@ export async function prepareDemo(strayScript: string) {
   }
 
   const polled = new Promise<null>((resolve) => {
-    sandbox.onRequest(({ request }) => request.method === 'getUpdates' && resolve(null));
+    sandbox.requests.on('start', ({ method }) => method === 'getUpdates' && resolve(null));
   });
   const late = sleep(STRAY_START_MS, `did not poll within ${STRAY_START_MS} ms`, { ref: false });
   const problem = await Promise.race([polled, gone, late]);
