@@ -2,10 +2,9 @@
 import { CommanderError } from 'commander';
 import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
-import { EXIT, SinglepollError } from './errors.ts';
+import { EXIT, SinglepollError, VERSION } from './errors.ts';
 import { plainCommand } from './output/plain.ts';
 import { journalMarks } from './output/words.ts';
-import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;

@@ -5,6 +5,7 @@ import {
   constants,
   existsSync,
   mkdirSync,
+  readdirSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -53,10 +54,19 @@ export function realPath(path: string): string {
   }
 }
 
-/** A folder that a process of ours can work in. */
-export function isUsableFolder(path: string): boolean {
+/** None where the folder is not there, or can't be read. */
+export function namesIn(folder: string): string[] {
   try {
-    accessSync(path, constants.X_OK);
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** A folder that a process of ours can work in, or with `W_OK` also write to. */
+export function isUsableFolder(path: string, more = 0): boolean {
+  try {
+    accessSync(path, constants.X_OK | more);
     return statSync(path).isDirectory();
   } catch {
     return false;

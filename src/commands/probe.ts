@@ -4,7 +4,7 @@
  * each other for a rival. Changes nothing at Telegram.
  */
 import type { Config } from '../config/load.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
+import { EXIT, SinglepollError, VERSION } from '../errors.ts';
 import { hintOfRetry } from '../gateway/words.ts';
 import { claimLock, lockKey } from '../lock/lock.ts';
 import { createReport } from '../output/report.ts';
@@ -18,7 +18,6 @@ import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 import { type Reason, runProbe, type Verdict } from '../telegram/probe.ts';
-import { VERSION } from '../version.ts';
 import { timeOf } from './context.ts';
 import type { Supervisor } from './find.ts';
 

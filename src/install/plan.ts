@@ -1,5 +1,5 @@
 /** What to install: name, command, variables, the files to write, and the line that marks our files. */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseObject, readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
@@ -7,7 +7,7 @@ import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
 import { exists, openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { makeFolder, writeWhole } from '../files.ts';
+import * as files from '../files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { shellQuote } from '../shell.ts';
@@ -91,14 +91,8 @@ export function installedByOthers(): (Found & { readonly user: string; readonly 
   });
 }
 
-export function filesIn(folder: string, ending: string): string[] {
-  try {
-    const names = readdirSync(folder).filter((name) => name.endsWith(ending));
-    return names.map((name) => join(folder, name));
-  } catch {
-    return [];
-  }
-}
+export const filesIn = (folder: string, ending: string): string[] =>
+  files.namesIn(folder).flatMap((name) => (name.endsWith(ending) ? [join(folder, name)] : []));
 
 /** Throws 78 if nothing here starts programs at boot. */
 export function findKind(env: NodeJS.ProcessEnv): Kind {
@@ -134,14 +128,14 @@ export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, '
 }
 
 export function makePrivateFolder(env: NodeJS.ProcessEnv): void {
-  makeFolder(join(openStateDir(env), 'install'));
+  files.makeFolder(join(openStateDir(env), 'install'));
 }
 
 /** Throws 77 or 78. */
 export function writePlanned(path: string, text: string, mode: number): void {
   try {
     mkdirSync(dirname(path), { recursive: true });
-    writeWhole(path, text, mode);
+    files.writeWhole(path, text, mode);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const exit = code === 'EACCES' || code === 'EPERM' ? EXIT.refused : EXIT.config;
@@ -202,11 +196,11 @@ export async function whatIsClosed(
   const [program = '', ...args] = command?.argv ?? [];
   const found = findExecutable(program, cwd, process.env.PATH);
   const ours = words.slice(0, words.indexOf('start'));
-  const files = [cwd, envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
+  const needed = [cwd, envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
     .filter((it) => it !== null && !it.startsWith('-'))
     .map((it) => resolve(cwd, it as string))
     .filter((path) => existsSync(path));
-  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', ...new Set(files)], {
+  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', ...new Set(needed)], {
     timeoutMs: ASK_MS,
   });
   if (asked.isMissing) return null;
