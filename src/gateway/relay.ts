@@ -107,7 +107,7 @@ export function createForeign(env: Readonly<NodeJS.ProcessEnv>) {
   return {
     pass(request: IncomingMessage, response: ServerResponse, { origin, pathname, search }: URL): void {
       const root = new URL(origin);
-      const client = clients.get(origin) ?? openHttpClient({ root, env, connections: CONNECTIONS_MAX });
+      const client = clients.get(origin) ?? openHttpClient(root, CONNECTIONS_MAX, env);
       clients.set(origin, client);
       relay(request, response, { client, path: pathname + search });
     },

@@ -58,8 +58,8 @@ export function createGateway(options: GatewayOptions) {
   const root = new URL(options.apiRoot);
   const rootPath = root.pathname.replace(/\/+$/, '');
   // Polls have their own connection, so that no other call can delay them.
-  const pollClient = openHttpClient({ root, connections: 1 });
-  const callClient = openHttpClient({ root, connections: CALLS_MAX });
+  const pollClient = openHttpClient(root, 1);
+  const callClient = openHttpClient(root, CALLS_MAX);
   type Endpoint = Awaited<ReturnType<typeof listen>>;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;

@@ -74,7 +74,7 @@ export function openBotApi(apiRoot: string, given: string | (() => string)): Bot
       const tokens = [token];
       const signals = [AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)];
       if (options.signal) signals.push(options.signal);
-      client ??= openHttpClient({ root: url, connections: CONNECTIONS_MAX });
+      client ??= openHttpClient(url, CONNECTIONS_MAX);
       try {
         const answer = await client.ask({
           path: `${rootPath}/bot${token}/${method}`,

@@ -11,14 +11,6 @@ import type { Duplex } from 'node:stream';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export interface HttpClientOptions {
-  readonly root: URL;
-  readonly env?: Env;
-  /** How many requests can be under way at once; further ones wait. */
-  readonly connections: number;
-  readonly connectTimeoutMs?: number;
-}
-
 export interface WholeRequest {
   readonly method?: 'GET' | 'POST';
   readonly path: string;
@@ -40,9 +32,13 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than most pauses between two polls, shorter than servers keep an idle connection open. */
 const KEEP_ALIVE_MS = 30_000;
 
-/** The first request connects. */
-export function openHttpClient(options: HttpClientOptions) {
-  const { root, env = process.env, connections, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
+/** The first request connects. `connections`: how many requests can be under way at once; further ones wait. */
+export function openHttpClient(
+  root: URL,
+  connections: number,
+  env: Env = process.env,
+  connectTimeoutMs = CONNECT_TIMEOUT_MS,
+) {
   const secure = root.protocol === 'https:';
   const proxy = proxyOf(root, env);
   // TLS takes 1 MB, so it is loaded only for https.
@@ -51,7 +47,9 @@ export function openHttpClient(options: HttpClientOptions) {
     : process.getBuiltinModule('node:http');
   // The agent's timeout ends idle connections only, as nothing listens to a request's `timeout` event.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
-  const tcpOf = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
+  const port = root.port || (secure ? 443 : 80);
+  const authority = `${root.hostname}:${port}`;
+  const tcpOf = connectWith(agent as unknown as Connecting, authority, secure, proxy, connectTimeoutMs);
 
   /** Begins a request; the caller ends it or pipes a body into it. */
   function begin(method: string, path: string, headers: readonly string[]): ClientRequest {
@@ -60,7 +58,7 @@ export function openHttpClient(options: HttpClientOptions) {
       method,
       path,
       host: root.hostname.replace(/^\[|\]$/g, ''),
-      port: root.port || (secure ? 443 : 80),
+      port,
       headers: ['host', root.host, ...headers],
       setHost: false,
     });
@@ -124,17 +122,13 @@ interface Connecting {
   ): Duplex | undefined;
 }
 
-interface Way {
-  readonly secure: boolean;
-  readonly proxy: string | null;
-  readonly root: URL;
-  readonly connectTimeoutMs: number;
-}
-
 /** Makes the agent connect our way. Returns a function that finds the TCP socket below a TLS one, which can't be reset itself. */
 function connectWith(
   agent: Connecting,
-  { secure, proxy, root, connectTimeoutMs }: Way,
+  authority: string,
+  secure: boolean,
+  proxy: string | null,
+  connectTimeoutMs: number,
 ): (socket: Socket) => Socket {
   const { createConnection } = agent;
   const below = new WeakMap<Duplex, Socket>();
@@ -159,7 +153,6 @@ function connectWith(
       const tcp = connect(options);
       return secure ? secured(options, tcp) : limited(tcp, 'connect');
     }
-    const authority = `${root.hostname}:${root.port || (secure ? 443 : 80)}`;
     openTunnel(new URL(proxy), authority, AbortSignal.timeout(connectTimeoutMs)).then(
       (tcp) => done(null, secure ? secured(options, tcp) : tcp),
       done,
