@@ -102,14 +102,14 @@ async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
 }
 
 async function clear(config: Config, report: Report, api: BotApi): Promise<void> {
-  const outcome = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
-  if (outcome.kind === 'failed')
+  const reply = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
+  if (reply.kind !== 'ok')
     throw new SinglepollError(
-      outcome.reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
-      `the webhook could not be cleared: ${outcome.reply.description}`,
+      reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
+      `the webhook could not be cleared: ${reply.description}`,
       'singlepoll reset    # again, when the Bot API can be reached',
     );
-  const { text, ending } = webhookWords(outcome);
+  const { text, ending } = webhookWords(reply.result);
   if (ending) throw new SinglepollError(ending.code, text, ending.hint);
   report.line('webhook', text, 'good');
 }

@@ -4,52 +4,44 @@
  */
 import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 
-export type WebhookOutcome =
-  | {
-      readonly kind: 'clear';
-      readonly pending: number;
-      readonly dropped: boolean;
-      readonly lastError: string | null;
-    }
-  | { readonly kind: 'cleared'; readonly url: string; readonly pending: number; readonly dropped: boolean }
-  /** A webhook is set, and --keep-webhook was given. */
-  | { readonly kind: 'kept'; readonly url: string }
-  /** Another program set it again before the deletion could be verified. */
-  | { readonly kind: 'set-again'; readonly url: string }
-  | { readonly kind: 'failed'; readonly reply: Exclude<Reply, { kind: 'ok' }> };
+export interface WebhookOutcome {
+  /** kept: a webhook is set, and --keep-webhook was given; set-again: another program set it again before the deletion could be verified. */
+  readonly kind: 'clear' | 'cleared' | 'kept' | 'set-again';
+  /** Of the webhook that was set, as it may be shown. */
+  readonly url: string;
+  readonly pending: number;
+  readonly dropped: boolean;
+  readonly lastError: string | null;
+}
 
 /**
- * Looks, clears unless told to keep, verifies. At most six calls; the caller retries on outages. Once the signal aborts nothing
+ * Looks, clears unless told to keep, verifies. At most five calls; the caller retries on outages. Once the signal aborts nothing
  * more is sent; what was sent by then may still arrive.
  */
 export async function clearWebhook(
   api: BotApi,
   options: { readonly keep: boolean; readonly dropPending: boolean; readonly signal?: AbortSignal },
-): Promise<WebhookOutcome> {
-  const { signal } = options;
-  const before = await api.call<WebhookInfo>('getWebhookInfo', {}, { signal });
-  if (before.kind !== 'ok') return { kind: 'failed', reply: before };
-  const url = before.result.url;
-  const shown = maskWebhookUrl(url);
-  if (url !== '' && options.keep) return { kind: 'kept', url: shown };
-  if (url === '' && !options.dropPending) {
-    const { pending_update_count: pending, last_error_message: lastError = null } = before.result;
-    return { kind: 'clear', pending, dropped: false, lastError };
-  }
+): Promise<Reply<WebhookOutcome>> {
+  const { keep, dropPending: dropped, signal } = options;
+  const look = () => api.call<WebhookInfo>('getWebhookInfo', {}, { signal });
+  let info = await look();
+  if (info.kind !== 'ok') return info;
+  const { url } = info.result;
+  const outcome = (now: typeof info & { kind: 'ok' }, kind: WebhookOutcome['kind']) => {
+    const { pending_update_count: pending, last_error_message: lastError = null } = now.result;
+    return { ...now, result: { kind, url: maskWebhookUrl(url), pending, dropped, lastError } };
+  };
+  if (url !== '' && keep) return outcome(info, 'kept');
+  if (url === '' && !dropped) return outcome(info, 'clear');
   for (let attempt = 0; attempt < 2; attempt++) {
-    const params = options.dropPending ? { drop_pending_updates: true } : {};
+    const params = dropped ? { drop_pending_updates: true } : {};
     const deleted = await api.call('deleteWebhook', params, { signal });
-    if (deleted.kind !== 'ok') return { kind: 'failed', reply: deleted };
-    const after = await api.call<WebhookInfo>('getWebhookInfo', {}, { signal });
-    if (after.kind !== 'ok') return { kind: 'failed', reply: after };
-    if (after.result.url === '') {
-      const pending = after.result.pending_update_count;
-      const { dropPending: dropped } = options;
-      if (url === '') return { kind: 'clear', pending, dropped, lastError: null };
-      return { kind: 'cleared', url: shown, pending, dropped };
-    }
+    if (deleted.kind !== 'ok') return deleted;
+    info = await look();
+    if (info.kind !== 'ok') return info;
+    if (info.result.url === '') return outcome(info, url === '' ? 'clear' : 'cleared');
   }
-  return { kind: 'set-again', url: shown };
+  return outcome(info, 'set-again');
 }
 
 /** Shows the host in full and the path's usual words; masks other words, which may be the webhook's secret, and the query. */
