@@ -20,10 +20,7 @@ export interface Invocation {
 /** Resolves to the exit code; throws SinglepollError for what ends it early. */
 export type Run = (invocation: Invocation) => Promise<number> | number;
 
-export interface Loaded {
-  readonly config: Config;
-  readonly warnings: readonly string[];
-}
+export type Loaded = { readonly config: Config; readonly warnings: readonly string[] };
 
 /** `status` needs it only where no supervisor answers. */
 const NEED_PROCESSES: readonly CommandName[] = ['start', 'stop', 'restart', 'reset', 'who'];

@@ -14,14 +14,8 @@ import { makeFolder } from '../files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
 import { LINE_BYTES_MAX } from './pump.ts';
 
-export interface LogFacts {
-  readonly path: string;
-  /** Why nothing, or not as it should be, is written at present; null: all is well. */
-  readonly problem: string | null;
-  readonly droppedBytes: number;
-}
-
 export type Log = ReturnType<typeof openLog>;
+export type LogFacts = ReturnType<Log['facts']>;
 
 export interface LogOptions {
   readonly path: string;
@@ -129,7 +123,8 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions) {
       }
       if (batch !== '') writeBatch(Buffer.from(batch, 'latin1'));
     },
-    facts(): LogFacts {
+    /** `problem`: why nothing, or not as it should be, is written at present; null: all is well. */
+    facts() {
       // A disk that has room again, or a folder that is back, is seen by who asks, too.
       if (failing !== null) writeBatch(Buffer.alloc(0));
       return { path, problem: failing ?? unrotated, droppedBytes };

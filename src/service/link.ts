@@ -3,12 +3,12 @@
  * the start and leaves when the run is ready, or a program that owns the supervisor (src/api), which never outlives it. Each line is
  * one JSON object. The other way goes one byte at most, by which the program asks to stop; when the starter is gone, its end closes.
  */
-import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
+import { replaceByNull } from '../output/sink.ts';
 import { painter } from '../output/words.ts';
 import type { RunState } from '../supervisor/status.ts';
 
@@ -104,7 +104,8 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
       if (!isDetached) return;
       isGone = true;
       socket.end(() => socket.destroy());
-      leaveStderr();
+      // Until now Node's own crash messages went to the starter.
+      replaceByNull(2);
     },
     /** The starter asks for the end, or has gone. Replaces the listener; calls it at once where that has happened already. */
     onStop(next: (reason: string) => void): void {
@@ -134,15 +135,4 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
         tell({ text: Buffer.from(bytes).toString() }, onFree),
     },
   };
-}
-
-/** Replaces stderr by /dev/null: until now Node's own crash messages went to the starter. */
-function leaveStderr(): void {
-  try {
-    closeSync(2);
-    // open(2) returns the lowest free number, which is the one just closed.
-    openSync('/dev/null', 'r+');
-  } catch {
-    // It was not open, so nothing keeps the starter's end open.
-  }
 }
