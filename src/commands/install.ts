@@ -2,7 +2,7 @@
 import { existsSync, realpathSync, rmSync, statSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
 import { flagWords, type RawFlags, twinOf } from '../config/options.ts';
-import { findStateDir } from '../config/state-dir.ts';
+import { exists, findStateDir } from '../config/state-dir.ts';
 import { secretFlags } from '../config/targets.ts';
 import { holdsTokenShape } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -184,8 +184,8 @@ function checkPlace(plan: plans.Plan, force: boolean): boolean {
   const print = `singlepoll install --kind ${kind} --print`;
   if (missing) throw new SinglepollError(EXIT.config, `there is no ${missing} here`, print);
   const path = STARTERS[kind].markedFile(plan);
-  const there = plans.present(path);
-  if (there === 'nothing') return false;
+  if (!exists(path)) return false;
+  const there = plans.madeAt(path);
   const problem =
     there === null
       ? `${plain(path)} is there already, and was not made by singlepoll; nothing was changed`

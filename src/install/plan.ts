@@ -5,7 +5,7 @@ import { parseObject, readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
-import { exists, openStateDir, stateDirPath } from '../config/state-dir.ts';
+import { openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import * as files from '../files.ts';
 import { userName } from '../machine/procfs.ts';
@@ -65,10 +65,9 @@ export function readMarker(text: string): Made | null {
   return { name, bot: typeof bot === 'number' ? bot : null, cwd };
 }
 
-/** What is at a path: nothing, one of our files, or (null) another file. */
-export function present(path: string): 'nothing' | Made | null {
+/** The mark of the file at a path; null: it is not ours, or is not there. */
+export function madeAt(path: string): Made | null {
   const file = readTextFile(path);
-  if (file.kind === 'missing' && !exists(path)) return 'nothing';
   return file.kind === 'text' ? readMarker(file.text) : null;
 }
 
@@ -83,8 +82,8 @@ export function installedByOthers(): (Found & { readonly user: string; readonly 
       ...filesIn(join(home, '.config/systemd/user'), '.service'),
       ...filesIn(join(home, '.local/state/singlepoll/install'), '.sh'),
     ].flatMap((path) => {
-      const made = present(path);
-      if (!made || made === 'nothing') return [];
+      const made = madeAt(path);
+      if (!made) return [];
       const kind: Kind = path.endsWith('.sh') ? 'cron' : 'systemd';
       return [{ kind, system: false, name: made.name, path, made, user, uid }];
     });
