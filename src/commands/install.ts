@@ -1,12 +1,13 @@
 /** `singlepoll install`: what starts at boot, made of the configuration that `start` would run with now. And `singlepoll uninstall`. */
 import { existsSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { flagWords, type RawFlags, twinOf } from '../config/options.ts';
-import { exists, findStateDir } from '../config/state-dir.ts';
+import { exists, findStateDir, openStateDir } from '../config/state-dir.ts';
 import { secretFlags } from '../config/targets.ts';
 import { holdsTokenShape } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { isOpenToOthers, modeText } from '../files.ts';
+import { isOpenToOthers, makeFolder, modeText } from '../files.ts';
 import { cron } from '../install/cron.ts';
 import * as plans from '../install/plan.ts';
 import { type Starter, systemd } from '../install/systemd.ts';
@@ -40,7 +41,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const isUpdate = checkPlace(plan, own.force === true);
   await starter.check(plan);
   if (own.force !== true) await checkOthers(plan);
-  plans.makePrivateFolder(process.env);
+  makeFolder(join(openStateDir(process.env), 'install'));
   plans.writePlanned(plan.envPath, plans.envFileText(plan.made.name, plan.env), 0o600);
   const { lines, toStart } = await starter.put(plan);
   const head = `${isUpdate ? 'updated' : 'installed'}: ${plan.made.name}`;

@@ -34,7 +34,9 @@ export function readToken(text: string) {
   const [, id, secret = ''] = /^([1-9]\d{0,15}):([A-Za-z0-9_-]+)$/.exec(text) ?? [];
   if (secret.length >= SHORTEST_SECRET && Number.isSafeInteger(Number(id)))
     return { ok: true, botId: Number(id) } as const;
-  return { ok: false, problem: wrongShape(text) } as const;
+  const [, problem] = WRONG_SHAPES.find(([pattern]) => pattern.test(text)) ?? [];
+  const short = `the part after the colon has ${text.split(':')[1]?.length ?? 0} characters only`;
+  return { ok: false, problem: problem ?? short } as const;
 }
 
 /** The first match tells what was pasted instead of a token. */
@@ -54,8 +56,3 @@ const WRONG_SHAPES: readonly (readonly [RegExp, string])[] = [
   [/^(?![1-9]\d{0,15}:)/, 'what stands before the colon is not a bot id (digits)'],
   [/:.*[^\w-]/, 'the part after the colon holds characters other than letters, digits, - and _'],
 ];
-
-function wrongShape(text: string): string {
-  const found = WRONG_SHAPES.find(([pattern]) => pattern.test(text));
-  return found?.[1] ?? `the part after the colon has ${text.split(':')[1]?.length ?? 0} characters only`;
-}

@@ -132,8 +132,11 @@ export function createGateway(options: GatewayOptions) {
     if (asked.by === 'other-host') return proxied(request, response, asked.url);
     const target = targetOf(request, asked, workerToken);
     if (target.kind === 'refused') {
+      // A call that was led here without this bot's token.
       if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
-        return passForeign(request, response, asked.url);
+        return intercept?.foreign
+          ? proxied(request, response, `https://${intercept.host}${asked.url}`)
+          : answerError(response, 401, NO_FOREIGN);
       if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
       return answerError(response, target.status, target.description);
     }
@@ -178,12 +181,6 @@ export function createGateway(options: GatewayOptions) {
       setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
     }
     return null;
-  }
-
-  /** Passes on a call that was led here without this bot's token. */
-  async function passForeign(request: IncomingMessage, response: ServerResponse, path: string) {
-    if (!intercept?.foreign) return answerError(response, 401, NO_FOREIGN);
-    return proxied(request, response, `https://${intercept.host}${path}`);
   }
 
   async function proxied(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {

@@ -5,9 +5,9 @@ import { parseObject, readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
-import { openStateDir, stateDirPath } from '../config/state-dir.ts';
+import { stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import * as files from '../files.ts';
+import { namesIn as filesOf, writeWhole } from '../files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { shellQuote } from '../shell.ts';
@@ -91,7 +91,7 @@ export function installedByOthers(): (Found & { readonly user: string; readonly 
 }
 
 export const filesIn = (folder: string, ending: string): string[] =>
-  files.namesIn(folder).flatMap((name) => (name.endsWith(ending) ? [join(folder, name)] : []));
+  filesOf(folder).flatMap((name) => (name.endsWith(ending) ? [join(folder, name)] : []));
 
 /** Throws 78 if nothing here starts programs at boot. */
 export function findKind(env: NodeJS.ProcessEnv): Kind {
@@ -120,21 +120,17 @@ export function chooseName(given: unknown, cwd: string): string {
   return `singlepoll-${slug || 'bot'}`;
 }
 
-/** Env file and script, in a folder of the state folder (0700) that `makePrivateFolder` creates. */
+/** Env file and script, in a folder of the state folder (0700). */
 export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, 'envPath' | 'scriptPath'> {
   const path = join(stateDirPath(env), 'install', name);
   return { envPath: `${path}.env`, scriptPath: `${path}.sh` };
-}
-
-export function makePrivateFolder(env: NodeJS.ProcessEnv): void {
-  files.makeFolder(join(openStateDir(env), 'install'));
 }
 
 /** Throws 77 or 78. */
 export function writePlanned(path: string, text: string, mode: number): void {
   try {
     mkdirSync(dirname(path), { recursive: true });
-    files.writeWhole(path, text, mode);
+    writeWhole(path, text, mode);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const exit = code === 'EACCES' || code === 'EPERM' ? EXIT.refused : EXIT.config;
@@ -195,11 +191,11 @@ export async function whatIsClosed(
   const [program = '', ...args] = command?.argv ?? [];
   const found = findExecutable(program, cwd, process.env.PATH);
   const ours = words.slice(0, words.indexOf('start'));
-  const needed = [cwd, envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
+  const files = [cwd, envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
     .filter((it) => it !== null && !it.startsWith('-'))
     .map((it) => resolve(cwd, it as string))
     .filter((path) => existsSync(path));
-  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', ...new Set(needed)], {
+  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', ...new Set(files)], {
     timeoutMs: ASK_MS,
   });
   if (asked.isMissing) return null;

@@ -31,7 +31,12 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
     closeAll(fds);
     return null;
   } finally {
-    for (const path of paths) remove(path);
+    for (const path of paths)
+      try {
+        fs.rmSync(path, { force: true });
+      } catch {
+        // The folder became something else meanwhile, or may not be written any more.
+      }
   }
   const [outRead = -1, outWrite = -1, errRead = -1, errWrite = -1, readFd = -1, writeFd = -1] = fds;
   return {
@@ -45,14 +50,6 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
     /** Closes all: no worker will be spawned with them. */
     discard: () => closeAll(fds),
   };
-}
-
-function remove(path: string): void {
-  try {
-    fs.rmSync(path, { force: true });
-  } catch {
-    // The folder became something else meanwhile, or may not be written any more.
-  }
 }
 
 function closeAll(fds: readonly number[]): void {

@@ -128,14 +128,10 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     longPoll.cancel = clock.after(WAKE_AFTER_MS, finishLongPoll);
   }
 
-  /** Drops the updates that `wanted` confirms. An offset of 0, or too far in the future, confirms none (TQueue::get). */
-  function forgetBefore(wanted: number): void {
-    if (wanted < 0) queue = queue.slice(wanted);
-    else if (wanted > 0 && wanted <= nextId + 10) queue = queue.filter(({ id }) => id >= wanted);
-  }
-
   function read(offset: number, limit: number, timeoutS: number, reply: Reply): void {
-    forgetBefore(offset);
+    // An offset of 0, or too far in the future, confirms no update (TQueue::get).
+    if (offset < 0) queue = queue.slice(offset);
+    else if (offset > 0 && offset <= nextId + 10) queue = queue.filter(({ id }) => id >= offset);
     if (queue.length === 0 && timeoutS > 0) {
       abortLongPoll(CONFLICT.poller);
       const cancel = clock.after(timeoutS * 1000, finishLongPoll);
@@ -150,10 +146,7 @@ export function createBot(clock: Clock, firstUpdateId: number) {
   }
 
   function getUpdates(args: Args, reply: Reply): void {
-    if (webhook !== '') {
-      conflict(CONFLICT.webhookActive, reply);
-      return;
-    }
+    if (webhook !== '') return void conflict(CONFLICT.webhookActive, reply);
     const offset = integerArg(args, 'offset', 0);
     let limit = integerArg(args, 'limit', 100, 1, 100);
     let timeoutS = integerArg(args, 'timeout', 0, 0, LONG_POLL_MAX_S);

@@ -32,13 +32,6 @@ export function createChats() {
   let lastMessageId = 0;
   let lastFileId = 0;
 
-  function keep(file: UploadedFile): string {
-    const id = `sandbox${++lastFileId}`;
-    files.set(id, file);
-    files.delete(`sandbox${lastFileId - FILES_MAX}`);
-    return id;
-  }
-
   /** A file as messages show it; files of other servers and URLs are not fetched. */
   function describe(id: string): object {
     const file = files.get(id);
@@ -55,7 +48,8 @@ export function createChats() {
     const value = args.get(field);
     const attached = value.startsWith('attach://') ? value.slice(9) : field;
     const upload = args.files.find((file) => file.field === attached);
-    const id = upload ? keep(upload) : value;
+    const id = upload ? `sandbox${++lastFileId}` : value;
+    if (upload) files.set(id, upload).delete(`sandbox${lastFileId - FILES_MAX}`);
     if (id === '') return `Bad Request: there is no ${field.replace('_', ' ')} in the request`;
     const file = field === 'photo' ? [{ ...describe(id), width: 90, height: 90 }] : describe(id);
     return { [field]: file, ...(args.get('caption') !== '' && { caption: args.get('caption') }) };

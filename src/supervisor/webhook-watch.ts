@@ -18,8 +18,6 @@ const SETTLES_MS = 300;
 
 export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): WebhookWatch {
   const { report, status, config, bus, loop } = run;
-  const { apiRoot } = config;
-  const tokenSource = config.tokenSource ?? 'unknown';
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
 
@@ -44,7 +42,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
     const ask = () => clear(config.dropPending && mayDrop, signal);
     const say = (text: string) => report.line('webhook', text, 'warn');
     try {
-      outcome = await retrying(ask, { what: 'webhook', apiRoot, tokenSource, signal, say });
+      outcome = await retrying('webhook', ask, config, signal, say);
     } catch (error) {
       // Nobody waits for the answer.
       if (signal.aborted) return null;
@@ -80,8 +78,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
     if (isOut) reach.failed(reply.description);
     else reach.answered();
     bus.apiReached.tell(!isOut);
-    if (reply.kind === 'refused')
-      loop.send({ kind: 'blocked', ending: tokenRefused({ apiRoot, tokenSource }, reply) });
+    if (reply.kind === 'refused') loop.send({ kind: 'blocked', ending: tokenRefused(config, reply) });
     if (reply.kind !== 'ok') return;
     const outcome = reply.result;
     note(outcome, true);

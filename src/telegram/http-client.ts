@@ -97,7 +97,7 @@ export function openHttpClient(
         // Once the answer has begun, its own events tell how it ends.
         call.once('response', (answer) => resolve(readWhole(answer, answerBytesMax)));
         call.on('error', reject);
-        call.once('close', () => reject(cutOff()));
+        call.once('close', () => reject(failure('the connection was closed', 'ECONNRESET')));
         whenConnected(call, secure, () => {
           if (mayGo && !mayGo()) call.destroy(new Error('given up'));
           if (call.destroyed || signal.aborted) return;
@@ -211,9 +211,8 @@ async function readWhole(answer: IncomingMessage, bytesMax: number) {
   return { status, statusMessage, headers, rawHeaders, body: Buffer.concat(chunks) };
 }
 
-const late = (): Error => Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' });
-
-const cutOff = (): Error => Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' });
+const failure = (message: string, code: string): Error => Object.assign(new Error(message), { code });
+const late = (): Error => failure('no connection in time', 'ETIMEDOUT');
 
 /** The proxy for a root, according to the usual variables; null: none. Loopback never goes through a proxy. */
 export function proxyOf(root: URL, env: Env): string | null {
