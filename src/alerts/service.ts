@@ -127,7 +127,5 @@ function placesOf({ chat, url, digest }: AlertConfig): string {
     ...(chat === null ? [] : [`to chat ${chat}`]),
     ...(url ? [`to ${new URL(url.url).host}`] : []),
   ];
-  const two = (n: number) => String(n).padStart(2, '0');
-  const at = digest ? `; digest at ${two(digest.hour)}:${two(digest.minute)} ${digest.zone}` : '';
-  return places.join(' and ') + at;
+  return places.join(' and ') + (digest ? `; digest at ${digest.time} ${digest.zone}` : '');
 }

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   checkedFault,
-  FAULT_KINDS,
+  FAULTS,
   type Fault,
   type RequestRecord,
   type SandboxBot,
@@ -186,7 +186,7 @@ function faultOf(command: string, number: number | undefined, always: boolean): 
   if (command === '429') return { kind: 'retry-after', retryAfter: number ?? 1 };
   if (/^[45]\d\d$/.test(command)) return { kind: 'status', status: Number(command), count };
   if (command === 'slow') return { kind: 'slow', ms: number ?? 1000 };
-  const kind = FAULT_KINDS.find((known) => known === command && known !== 'status');
+  const kind = FAULTS.find((known) => known === command && known !== 'status');
   return kind ? { kind, count } : null;
 }
 

@@ -19,16 +19,7 @@ import { createChats } from './chats.ts';
 const REMEMBERED = 20_000;
 const PARAM_CHARS_MAX = 1024;
 
-export const FAULT_KINDS = [
-  'status',
-  'html',
-  'retry-after',
-  'reset',
-  'hang',
-  'garbage',
-  'slow',
-  'gone',
-] as const;
+export const FAULTS = ['status', 'html', 'retry-after', 'reset', 'hang', 'garbage', 'slow', 'gone'] as const;
 
 export interface Fault {
   /**
@@ -36,7 +27,7 @@ export interface Fault {
    * reset: the connection is reset and the call not carried out · hang: never answered · garbage: 200 with a body that
    * is no JSON · slow: carried out at once, answered `ms` later · gone: carried out, but the answer is lost.
    */
-  readonly kind: (typeof FAULT_KINDS)[number];
+  readonly kind: (typeof FAULTS)[number];
   /** Only this method (any case); absent: all. */
   readonly method?: string | undefined;
   /** Only this bot id; absent: all. */
@@ -194,8 +185,7 @@ function textUpdate(messageId: number, text: string): object {
 /** Checks a fault that came as JSON; throws an error that says what is wrong with it. */
 export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
   const { kind, method, status = 502 } = given as Partial<Fault>;
-  if (!FAULT_KINDS.some((known) => known === kind))
-    throw new Error(`kind must be one of ${FAULT_KINDS.join(', ')}`);
+  if (!FAULTS.some((known) => known === kind)) throw new Error(`kind must be one of ${FAULTS.join(', ')}`);
   if (method !== undefined && typeof method !== 'string') throw new Error('method must be a string');
   for (const name of ['bot', 'status', 'retryAfter', 'ms', 'count'])
     if (given[name] !== undefined && !(Number.isInteger(given[name]) && (given[name] as number) >= 0))
