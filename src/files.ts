@@ -16,6 +16,13 @@ export function writeWhole(path: string, text: string, mode = 0o600): void {
   }
 }
 
+/** Where it can't be removed (its folder became something else, or may not be written) it stays: whoever needs the place is told then. */
+export function removeQuietly(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+  } catch {}
+}
+
 /** Private, with those above it. Node's `recursive` tries for ever where a file system makes no folders, as /proc. */
 export function makeFolder(path: string): void {
   if (fs.existsSync(path)) return;

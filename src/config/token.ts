@@ -19,6 +19,9 @@ export const FOREIGN_TOKEN = /(\d{5,})(?::|%3a)[\w-]{20,}/gi;
 /** A token in exactly @BotFather's form. */
 export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
 
+/** The part behind the colon. */
+export const secretOf = (token: string): string => token.slice(token.indexOf(':') + 1);
+
 /** True if the text holds something shaped like a bot token. */
 export function holdsTokenShape(text: string): boolean {
   return text.search(TOKEN_LIKE) >= 0;

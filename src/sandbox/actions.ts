@@ -4,6 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseObject } from '../config/files.ts';
 import {
   checkedFault,
   FAULTS,
@@ -116,9 +117,9 @@ export async function control(
 
 /** Throws if the text is no JSON object. */
 function jsonObject(text: string): Record<string, unknown> {
-  const value: unknown = JSON.parse(text);
-  if (typeof value !== 'object' || value === null) throw new Error('a JSON object is needed');
-  return value as Record<string, unknown>;
+  const value = parseObject<Record<string, unknown>>(text);
+  if (value === null) throw new Error('a JSON object is needed');
+  return value;
 }
 
 export const CONSOLE_HELP = `Type a line:

@@ -4,6 +4,7 @@
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll,
  * fail_query_conflict, process_set_webhook_query), Client.h for the constants; tdlib/td TQueue.cpp.
  */
+import { parseObject } from '../config/files.ts';
 import { type Args, booleanArg, integerArg } from '../gateway/params.ts';
 import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
 
@@ -86,13 +87,9 @@ export function createBot(clock: Clock, firstUpdateId: number) {
 
   /** Changes nothing if the text is absent, no JSON or no array of strings; an empty array means the default. */
   function takeAllowedUpdates(text: string): void {
-    try {
-      const names: unknown = JSON.parse(text);
-      if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
-        allowed = names.length === 0 ? null : names;
-    } catch {
-      // The server ignores it.
-    }
+    const names = parseObject(text);
+    if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
+      allowed = names.length === 0 ? null : names;
   }
 
   /** Sends a 409 at once if none was sent at once in the last 3 s, otherwise holds it for 3 s. */

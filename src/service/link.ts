@@ -6,6 +6,7 @@
 import net from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { parseObject } from '../config/files.ts';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
 import { replaceByNull } from '../output/sink.ts';
@@ -38,14 +39,9 @@ const UNREAD_MAX = 64 * 1024;
 export function readLink(link: Readable, onMessage: (message: LinkMessage) => void): void {
   link.on('error', () => {});
   createInterface({ input: link }).on('line', (line) => {
-    let message: LinkMessage;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      // Cut short by a SIGKILL.
-      return;
-    }
-    onMessage(message);
+    const message = parseObject<LinkMessage>(line);
+    // Null: cut short by a SIGKILL.
+    if (message) onMessage(message);
   });
 }
 
