@@ -16,6 +16,16 @@ export function writeWhole(path: string, text: string, mode = 0o600): void {
   }
 }
 
+/** False where that can't be: a full disk, a read-only folder. */
+export function mayWriteWhole(path: string, text: string): boolean {
+  try {
+    writeWhole(path, text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Where it can't be removed (its folder became something else, or may not be written) it stays: whoever needs the place is told then. */
 export function removeQuietly(path: string): void {
   try {

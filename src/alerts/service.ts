@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { AlertConfig } from '../config/checks.ts';
 import { jsonIn } from '../config/files.ts';
 import { EXIT } from '../errors.ts';
-import { writeWhole } from '../files.ts';
+import { mayWriteWhole } from '../files.ts';
 import type { Bus, Changes } from '../output/listeners.ts';
 import { botName } from '../output/status-rows.ts';
 import type { Summary } from '../supervisor/history.ts';
@@ -59,18 +59,10 @@ export function openAlerts(options: AlertServiceOptions) {
     const events = [...eventsBetween(before, after), ...more];
     before = after;
     const out = gate.step(after.unixMs, events, isWell(after));
-    if (events.length > 0 || out.length > 0) save();
+    // So that a supervisor that is restarted again and again does not repeat alerts.
+    if (events.length > 0 || out.length > 0) mayWriteWhole(file, `${JSON.stringify(gate.saved())}\n`);
     for (const alert of out) deliveries.post(alertMessage(alert, sender()));
     if (isDigestDue?.(after.unixMs)) tellDigest(after);
-  }
-
-  /** So that a supervisor that is restarted again and again does not repeat alerts. */
-  function save(): void {
-    try {
-      writeWhole(file, `${JSON.stringify(gate.saved())}\n`);
-    } catch {
-      // The next one may repeat an alert.
-    }
   }
 
   function sender(): Sender {

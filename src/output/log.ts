@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { readTextFile } from '../config/files.ts';
-import { makeFolder } from '../files.ts';
+import { makeFolder, mayWriteWhole } from '../files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
 import { LINE_BYTES_MAX } from './pump.ts';
 
@@ -160,11 +160,7 @@ export function logPath(botDir: string, { polling, cwd }: { polling: boolean; cw
 
 /** What can't be written down is found at the usual place only. */
 export function rememberLog(botDir: string, path: string): void {
-  try {
-    fs.writeFileSync(join(botDir, RECORD), `${path}\n`, { mode: 0o600 });
-  } catch {
-    // A full disk: `logs` asks the supervisor first anyway.
-  }
+  mayWriteWhole(join(botDir, RECORD), `${path}\n`);
 }
 
 export function recallLog(botDir: string): string {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { jsonIn } from '../config/files.ts';
 import type { RawFlags } from '../config/options.ts';
 import { holdsTokenShape } from '../config/token.ts';
-import { removeQuietly, writeWhole } from '../files.ts';
+import { mayWriteWhole, removeQuietly, writeWhole } from '../files.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Ending } from './table.ts';
@@ -56,11 +56,7 @@ export function rememberEnd(botDir: string, known: Omit<LastEnd, 'at'>): void {
   const text = (it: string) => plain(maskText(it, []), 500);
   const reason = text(known.reason);
   const end: LastEnd = { ...known, reason, lines: known.lines.map(text), at: new Date().toISOString() };
-  try {
-    writeWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`);
-  } catch {
-    forgetEnd(botDir);
-  }
+  if (!mayWriteWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`)) forgetEnd(botDir);
 }
 
 export const forgetEnd = (botDir: string): void => removeQuietly(join(botDir, END_FILE));
