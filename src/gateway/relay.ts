@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { showHttpAddress } from '../config/values.ts';
 import { type HttpClient, openHttpClient, openTunnel, proxyOf } from '../telegram/http-client.ts';
 import { answerJson, errorBody } from './request.ts';
 
@@ -113,7 +114,7 @@ export function createForeign(env: Readonly<NodeJS.ProcessEnv>) {
     },
     /** Connects to another host, through the user's own proxy if there is one. Rejects with the system's error. */
     async tunnel(host: string, port: number): Promise<Duplex> {
-      const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+      const authority = showHttpAddress({ host, port });
       const proxy = proxyOf(new URL(`https://${authority}`), env);
       if (proxy !== null)
         return openTunnel(new URL(proxy), authority, AbortSignal.timeout(CONNECT_TIMEOUT_MS));
