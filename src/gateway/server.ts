@@ -114,7 +114,7 @@ export function createGateway(options: GatewayOptions) {
       // A worker's end shows here first; its successor is started before its connections are dealt with.
       socket.on('close', () => void setImmediate(peers.left, socket));
     });
-    const endpoint = await listenAt(front?.open(http) ?? http, '127.0.0.1', port);
+    const endpoint = await listenAt(front?.open(http) ?? http, { host: '127.0.0.1', port });
     return {
       port: endpoint.port,
       close() {

@@ -156,13 +156,7 @@ export async function listenHttp({ host, port }: HttpAddress, answer: (asked: As
   });
   server.maxRequestsPerSocket = 1;
   server.setTimeout(IDLE_MS_MAX);
-  const { sockets, close, ...actual } = await listenAt(server, host, port);
-  server.on('connection', () => {
-    const [oldest] = sockets;
-    if (sockets.size <= CROWD || !oldest) return;
-    sockets.delete(oldest);
-    oldest.destroy();
-  });
+  const { close, ...actual } = await listenAt(server, { host, port }, CROWD);
   return { address: { host, ...actual }, close };
 }
 
