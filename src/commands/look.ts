@@ -142,6 +142,8 @@ export async function survey(config: Config, tools = openTools(config, [])) {
   }
 }
 
+export type Tools = NonNullable<ReturnType<typeof openTools>>;
+
 /** Opens no connection yet. Null: without a token nobody can be asked. `ours`: pids of the worker's tree. */
 export function openTools(config: Config, ours: readonly number[]) {
   if (config.token === null) return null;

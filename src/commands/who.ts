@@ -42,7 +42,7 @@ export async function run(invocation: Invocation): Promise<number> {
   say(screen(config, supervisor, lease, found, { paint, isProbing: probeMs !== null }));
   const probed =
     prober && probeMs !== null && tools
-      ? await prober.probe(config, probeMs, tools.api, tools.prover, lease, supervisor)
+      ? await prober.probe(config, probeMs, tools, lease, supervisor)
       : null;
   const { strays } = probed ? await look() : found;
   tools?.api.close();

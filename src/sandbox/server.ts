@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { readArgs, readBody, routeOf, splitTarget, UnreadableRequest } from '../gateway/params.ts';
 import { control } from './actions.ts';
 import { type Answer, failure, type Reply, systemClock } from './bot.ts';
-import { createCore, type Fault, faultAnswer, type RequestRecord, randomToken } from './core.ts';
+import { createCore, faultAnswer, randomToken } from './core.ts';
 
 /** Requests may hang, as that is one of the faults. */
 const LIMITS = {
@@ -45,16 +45,7 @@ export async function startSandbox({ port: asked = 0, tokens = [randomToken()], 
     const method = route.method === '' ? args.get('method') : route.method;
     const record = core.startRecord(response, bot?.id ?? 0, method, args);
     const fault = core.strike(method, record.bot);
-    answerCall((reply) => core.carryOut(bot, method, args, reply), fault, record, response);
-  }
-
-  /** Carries out the call and answers it, unless a fault applies. */
-  function answerCall(
-    call: (reply: Reply) => void,
-    fault: Fault | null,
-    record: RequestRecord,
-    response: ServerResponse,
-  ): void {
+    const call = (reply: Reply) => core.carryOut(bot, method, args, reply);
     const deliver = ({ status, body, retryAfter, delivered = [] }: Answer): void => {
       const { description = null } = body as { description?: string };
       core.endRecord(record, { status, delivered, error: status === 200 ? null : description });

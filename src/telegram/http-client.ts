@@ -47,9 +47,38 @@ export function openHttpClient(
     : process.getBuiltinModule('node:http');
   // The agent's timeout ends idle connections only, as nothing listens to a request's `timeout` event.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
+  const connecting = agent as unknown as Connecting;
+  const { createConnection } = connecting;
   const port = root.port || (secure ? 443 : 80);
-  const authority = `${root.hostname}:${port}`;
-  const tcpOf = connectWith(agent as unknown as Connecting, authority, secure, proxy, connectTimeoutMs);
+  /** The TCP socket below a TLS one, which can't be reset itself. */
+  const below = new WeakMap<Duplex, Socket>();
+
+  function secured(options: TcpNetConnectOpts, tcp: Socket): Duplex {
+    const socket = createConnection.call(connecting, { ...options, socket: tcp }, () => {}) as Duplex;
+    below.set(socket, tcp);
+    tcp.on('error', (error) => socket.destroy(error));
+    return limited(socket, 'secureConnect');
+  }
+
+  function limited<T extends Duplex>(socket: T, event: string): T {
+    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
+    const stop = () => clearTimeout(timer);
+    socket.once(event, stop).once('close', stop);
+    return socket;
+  }
+
+  // Returns the connection at once if possible: the agent does not count one that comes later.
+  connecting.createConnection = (options, done) => {
+    if (proxy === null) {
+      const tcp = connect(options);
+      return secure ? secured(options, tcp) : limited(tcp, 'connect');
+    }
+    openTunnel(new URL(proxy), `${root.hostname}:${port}`, AbortSignal.timeout(connectTimeoutMs)).then(
+      (tcp) => done(null, secure ? secured(options, tcp) : tcp),
+      done,
+    );
+    return undefined;
+  };
 
   /** Begins a request; the caller ends it or pipes a body into it. */
   function begin(method: string, path: string, headers: readonly string[]): ClientRequest {
@@ -67,7 +96,7 @@ export function openHttpClient(
   function giveUp(call: ClientRequest, reason: Error): void {
     soon(() => {
       const { socket } = call;
-      const tcp = socket && !call.destroyed ? tcpOf(socket) : null;
+      const tcp = socket && !call.destroyed ? (below.get(socket) ?? socket) : null;
       // Before it is connected nothing was sent. A proxy's TLS hides the TCP connection that would have to be reset.
       if (tcp && !tcp.connecting && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
       call.destroy(reason);
@@ -120,46 +149,6 @@ interface Connecting {
     options: TcpNetConnectOpts & { socket?: Duplex },
     done: (error: Error | null, socket?: Duplex) => void,
   ): Duplex | undefined;
-}
-
-/** Makes the agent connect our way. Returns a function that finds the TCP socket below a TLS one, which can't be reset itself. */
-function connectWith(
-  agent: Connecting,
-  authority: string,
-  secure: boolean,
-  proxy: string | null,
-  connectTimeoutMs: number,
-): (socket: Socket) => Socket {
-  const { createConnection } = agent;
-  const below = new WeakMap<Duplex, Socket>();
-
-  function secured(options: TcpNetConnectOpts, tcp: Socket): Duplex {
-    const socket = createConnection.call(agent, { ...options, socket: tcp }, () => {}) as Duplex;
-    below.set(socket, tcp);
-    tcp.on('error', (error) => socket.destroy(error));
-    return limited(socket, 'secureConnect');
-  }
-
-  function limited<T extends Duplex>(socket: T, event: string): T {
-    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
-    const stop = () => clearTimeout(timer);
-    socket.once(event, stop).once('close', stop);
-    return socket;
-  }
-
-  // Returns the connection at once if possible: the agent does not count one that comes later.
-  agent.createConnection = (options, done) => {
-    if (proxy === null) {
-      const tcp = connect(options);
-      return secure ? secured(options, tcp) : limited(tcp, 'connect');
-    }
-    openTunnel(new URL(proxy), authority, AbortSignal.timeout(connectTimeoutMs)).then(
-      (tcp) => done(null, secure ? secured(options, tcp) : tcp),
-      done,
-    );
-    return undefined;
-  };
-  return (socket) => below.get(socket) ?? socket;
 }
 
 export async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
