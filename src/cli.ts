@@ -2,10 +2,9 @@
 import { CommanderError } from 'commander';
 import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
-import { EXIT, SinglepollError } from './errors.ts';
+import { EXIT, SinglepollError, VERSION } from './errors.ts';
 import { plainCommand } from './output/plain.ts';
 import { journalMarks } from './output/words.ts';
-import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
@@ -21,20 +20,14 @@ function cureOf({ code = '', path, address }: NodeJS.ErrnoException & { address?
   return isPath ? `namei -l ${plainCommand([place], 500)}    # who may use it` : null;
 }
 
-/**
- * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
- * a copy of another name would hide.
- */
-function showName(script: string): void {
-  if (!/(?:^|\/)singlepoll(?:\.js)?$/.test(script)) process.title = 'singlepoll';
-}
-
 /** `logs -20`, as `tail -20`. */
 const asTail = (word: string): string => word.replace(/^-(\d+)$/, '-n$1');
 
 /** Parses and runs; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
-  showName(argv[1] ?? '');
+  // Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or a copy of
+  // another name would hide.
+  if (!/(?:^|\/)singlepoll(?:\.js)?$/.test(argv[1] ?? '')) process.title = 'singlepoll';
   // A mask that takes our own rights away would close what we write to ourselves.
   const mask = process.umask(0o077);
   if ((mask & 0o700) === 0) process.umask(mask);

@@ -1,7 +1,11 @@
 /**
- * The one error that stops singlepoll, and its exit codes (sysexits numbers, so that init systems know them).
+ * The one error that stops singlepoll, its exit codes (sysexits numbers, so that init systems know them), and the version that reports it.
  * singlepoll itself never exits 1 or 2 from `start`: those belong to the worker.
  */
+
+/** The version in package.json; put in by the build. */
+declare const SINGLEPOLL_VERSION: string | undefined;
+export const VERSION = typeof SINGLEPOLL_VERSION === 'string' ? SINGLEPOLL_VERSION : '0.0.0-source';
 
 export const EXIT = {
   ok: 0,

@@ -1,37 +1,43 @@
 /** Files of our own: written as a whole or not at all; who else may read one; and what a path leads to. */
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import fs from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Never through a symlink, never seen half. Throws what the system says. */
 export function writeWhole(path: string, text: string, mode = 0o600): void {
   const fresh = `${path}.${process.pid}.tmp`;
   try {
-    writeFileSync(fresh, text, { flag: 'wx', mode });
+    fs.writeFileSync(fresh, text, { flag: 'wx', mode });
     // The umask may have taken more away than wanted.
-    chmodSync(fresh, mode);
-    renameSync(fresh, path);
+    fs.chmodSync(fresh, mode);
+    fs.renameSync(fresh, path);
   } catch (error) {
-    rmSync(fresh, { force: true });
+    fs.rmSync(fresh, { force: true });
     throw error;
   }
 }
 
+/** False where that can't be: a full disk, a read-only folder. */
+export function mayWriteWhole(path: string, text: string): boolean {
+  try {
+    writeWhole(path, text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Where it can't be removed (its folder became something else, or may not be written) it stays: whoever needs the place is told then. */
+export function removeQuietly(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+  } catch {}
+}
+
 /** Private, with those above it. Node's `recursive` tries for ever where a file system makes no folders, as /proc. */
 export function makeFolder(path: string): void {
-  if (existsSync(path)) return;
+  if (fs.existsSync(path)) return;
   makeFolder(dirname(path));
-  mkdirSync(path, { mode: 0o700 });
+  fs.mkdirSync(path, { mode: 0o700 });
 }
 
 /** Whether others than the owner may write a file with secrets, or others than its group read it: 0640 is private enough. */
@@ -47,17 +53,26 @@ export function modeText(mode: number): string {
 /** With its links followed; the path itself where that can't be done. */
 export function realPath(path: string): string {
   try {
-    return realpathSync(path);
+    return fs.realpathSync(path);
   } catch {
     return path;
   }
 }
 
-/** A folder that a process of ours can work in. */
-export function isUsableFolder(path: string): boolean {
+/** None where the folder is not there, or can't be read. */
+export function namesIn(folder: string): string[] {
   try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isDirectory();
+    return fs.readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** A folder that a process of ours can work in, or with `W_OK` also write to. */
+export function isUsableFolder(path: string, more = 0): boolean {
+  try {
+    fs.accessSync(path, fs.constants.X_OK | more);
+    return fs.statSync(path).isDirectory();
   } catch {
     return false;
   }

@@ -21,7 +21,8 @@ export function singleQuote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-function escapeCharacter(character: string): string {
+/** `\\x1b`, `\\u202e`, as shells, Python and JavaScript write it. */
+export function escapeCharacter(character: string): string {
   const code = character.codePointAt(0)!;
   if (code < 0x80) return `\\x${code.toString(16).padStart(2, '0')}`;
   return code <= 0xffff

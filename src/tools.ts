@@ -4,32 +4,16 @@
  */
 import { fileURLToPath } from 'node:url';
 
-export interface ToolAnswer {
-  /** Null: not installed, killed, or too slow. */
-  readonly code: number | null;
-  readonly stdout: string;
-  /** Standard error, or the reason why it could not be started. */
-  readonly stderr: string;
-  readonly isMissing: boolean;
-}
-
-export interface ToolOptions {
-  readonly timeoutMs: number;
-  readonly input?: string;
-  /** Beside what every tool gets. */
-  readonly env?: Readonly<Record<string, string>>;
-}
-
 const OUTPUT_MAX = 8 << 20;
 const PASSED_ON =
   'HOME USER LOGNAME DBUS_SESSION_BUS_ADDRESS DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG CONTAINER_HOST KUBECONFIG';
 
-/** Runs a tool to its end. Never throws. */
+/** Runs a tool to its end. Never throws. `env`: beside what every tool gets. */
 export async function runTool(
   command: string,
   args: readonly string[],
-  { timeoutMs, input, env }: ToolOptions,
-): Promise<ToolAnswer> {
+  { timeoutMs, input, env }: { timeoutMs: number; input?: string; env?: Record<string, string> },
+) {
   // Loaded when needed: a run without a service manager never needs it.
   const { execa } = await import('execa');
   const answer = await execa(command, args, {
@@ -45,8 +29,10 @@ export async function runTool(
   });
   const { exitCode, stdout = '', stderr = '', code, shortMessage } = answer;
   return {
+    /** Null: not installed, killed, or too slow. */
     code: exitCode ?? null,
     stdout: String(stdout),
+    /** Standard error, or the reason why it could not be started. */
     stderr: String(stderr) || (answer.failed && exitCode === undefined ? String(shortMessage) : ''),
     isMissing: code === 'ENOENT',
   };

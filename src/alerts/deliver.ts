@@ -106,7 +106,7 @@ function urlPlace(target: AlertUrl): Place {
       const { username, password, pathname, search } = url;
       try {
         const credentials = username || password ? ['authorization', basicAuth(url)] : [];
-        client ??= openHttpClient({ root: url, connections: 1 });
+        client ??= openHttpClient(url, 1);
         const { status, headers } = await client.ask({
           path: pathname + search,
           headers: ['content-type', 'application/json', 'user-agent', 'singlepoll', ...credentials],

@@ -117,11 +117,10 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
  * clock: a skipped time comes at the jump, one that comes twice counts the first time.
  */
 export function createDaily(
-  { hour, minute, zone }: NonNullable<AlertConfig['digest']>,
+  { time, zone }: NonNullable<AlertConfig['digest']>,
   startMs: number,
 ): (nowMs: number) => boolean {
   const format = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short', timeStyle: 'short' });
-  const time = [hour, minute].map((it) => String(it).padStart(2, '0')).join(':');
   let last = '';
   const isDue = (nowMs: number): boolean => {
     // `2026-11-29 09:00`, so that strings sort by time.

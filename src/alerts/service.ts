@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { AlertConfig } from '../config/checks.ts';
 import { jsonIn } from '../config/files.ts';
 import { EXIT } from '../errors.ts';
-import { writeWhole } from '../files.ts';
+import { mayWriteWhole } from '../files.ts';
 import type { Bus, Changes } from '../output/listeners.ts';
 import { botName } from '../output/status-rows.ts';
 import type { Summary } from '../supervisor/history.ts';
@@ -59,18 +59,10 @@ export function openAlerts(options: AlertServiceOptions) {
     const events = [...eventsBetween(before, after), ...more];
     before = after;
     const out = gate.step(after.unixMs, events, isWell(after));
-    if (events.length > 0 || out.length > 0) save();
+    // So that a supervisor that is restarted again and again does not repeat alerts.
+    if (events.length > 0 || out.length > 0) mayWriteWhole(file, `${JSON.stringify(gate.saved())}\n`);
     for (const alert of out) deliveries.post(alertMessage(alert, sender()));
     if (isDigestDue?.(after.unixMs)) tellDigest(after);
-  }
-
-  /** So that a supervisor that is restarted again and again does not repeat alerts. */
-  function save(): void {
-    try {
-      writeWhole(file, `${JSON.stringify(gate.saved())}\n`);
-    } catch {
-      // The next one may repeat an alert.
-    }
   }
 
   function sender(): Sender {
@@ -127,7 +119,5 @@ function placesOf({ chat, url, digest }: AlertConfig): string {
     ...(chat === null ? [] : [`to chat ${chat}`]),
     ...(url ? [`to ${new URL(url.url).host}`] : []),
   ];
-  const two = (n: number) => String(n).padStart(2, '0');
-  const at = digest ? `; digest at ${two(digest.hour)}:${two(digest.minute)} ${digest.zone}` : '';
-  return places.join(' and ') + at;
+  return places.join(' and ') + (digest ? `; digest at ${digest.time} ${digest.zone}` : '');
 }

@@ -3,7 +3,7 @@
  * a command is completed, too, and bots are those of the state folder that the program itself uses. Where the program has nothing to
  * offer (paths, the worker's command) the shell offers files.
  */
-import type { Command, Option } from 'commander';
+import type { Argument, Command, Option } from 'commander';
 
 const SCRIPTS = {
   bash: `# Completion of singlepoll for bash.
@@ -95,11 +95,10 @@ async function offers(
       command = found;
     }
   }
-  if (waiting) return await valuesOf(placeholderOf(waiting), waiting.argChoices);
+  if (waiting) return await valuesOf(waiting);
   const before = /^--[^=]+=/.exec(current)?.[0];
   if (before !== undefined) {
-    const option = optionOf(command, before.slice(0, -1));
-    const values = option ? await valuesOf(placeholderOf(option), option.argChoices) : [];
+    const values = await valuesOf(optionOf(command, before.slice(0, -1)));
     return values.map((value) => before + value);
   }
   if (current.startsWith('-'))
@@ -108,8 +107,7 @@ async function offers(
       .flatMap(({ long, short, description }) => [describe(long, description), describe(short, description)])
       .concat(describe('--help', 'show its options'));
   if (command === program) return program.commands.map((it) => describe(it.name(), it.summary()));
-  const [argument] = isArgumentGiven ? [] : command.registeredArguments;
-  return argument ? await valuesOf(argument.name(), argument.argChoices) : [];
+  return isArgumentGiven ? [] : await valuesOf(command.registeredArguments[0]);
 }
 
 /** With the first clause of the description. */
@@ -123,16 +121,13 @@ function optionOf(command: Command, word: string): Option | null {
   return option?.required ? option : null;
 }
 
-const placeholderOf = ({ flags }: Option): string => /<(.*)>/.exec(flags)?.[1] ?? '';
-
-async function valuesOf(
-  placeholder: string,
-  choices: readonly string[] | undefined,
-): Promise<readonly string[]> {
-  if (choices) return choices;
+/** Of an option or argument. */
+async function valuesOf(of: Option | Argument | null | undefined): Promise<readonly string[]> {
+  if (of?.argChoices) return of.argChoices;
+  const placeholder = of && 'flags' in of ? /<(.*)>/.exec(of.flags)?.[1] : of?.name();
   if (placeholder === 'bot') {
     const { knownBots } = await import('./find.ts');
     return knownBots().flatMap(({ id }) => (id === 0 ? [] : [String(id)]));
   }
-  return placeholder.includes('|') ? placeholder.split('|') : [];
+  return placeholder?.includes('|') ? placeholder.split('|') : [];
 }

@@ -1,12 +1,11 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
-import { readlinkSync } from 'node:fs';
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
 import { type CommandName, NEEDS, type RawFlags } from '../config/options.ts';
 import { stateDirPath } from '../config/state-dir.ts';
 import { formatDuration, parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { hasProcfs } from '../machine/procfs.ts';
+import { hasProcfs, readLink } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 
 /** The words and flags of a command as they were typed; no file or variable has been read yet. */
@@ -21,10 +20,7 @@ export interface Invocation {
 /** Resolves to the exit code; throws SinglepollError for what ends it early. */
 export type Run = (invocation: Invocation) => Promise<number> | number;
 
-export interface Loaded {
-  readonly config: Config;
-  readonly warnings: readonly string[];
-}
+export type Loaded = { readonly config: Config; readonly warnings: readonly string[] };
 
 /** `status` needs it only where no supervisor answers. */
 const NEED_PROCESSES: readonly CommandName[] = ['start', 'stop', 'restart', 'reset', 'who'];
@@ -113,10 +109,6 @@ export function workingFolder(): string {
   try {
     return process.cwd();
   } catch {
-    try {
-      return readlinkSync('/proc/self/cwd');
-    } catch {
-      return '/nonexistent';
-    }
+    return readLink('/proc/self/cwd') ?? '/nonexistent';
   }
 }

@@ -4,7 +4,6 @@
  * deploy-mode one of this bot or folder; else, where no token is known here, the only one that runs. Root sees those of other
  * users, too. Orders go to sockets of the own state folder only.
  */
-import { readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Config, type LoadRequest, loadConfig } from '../config/load.ts';
@@ -13,6 +12,7 @@ import { absoluteFlags } from '../config/sources.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { namesIn } from '../files.ts';
 import type { Holder } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
 import { shellQuote } from '../shell.ts';
@@ -62,10 +62,10 @@ export type Bot = Awaited<ReturnType<typeof findBots>>[number];
 /** In the order of their ids. A folder in which nothing is left tells nothing. */
 export function knownBots() {
   const state = findStateDir(process.env) ?? '';
-  return list(state)
+  return namesIn(state)
     .filter((name) => /^\d{1,16}$/.test(name))
     .map((name) => ({ id: Number(name), folder: join(state, name) }))
-    .filter(({ folder }) => list(folder).length > 0)
+    .filter(({ folder }) => namesIn(folder).length > 0)
     .sort((a, b) => a.id - b.id);
 }
 
@@ -74,7 +74,7 @@ export async function findBots(only: number | null = null) {
   const wanted = knownBots().filter(({ id }) => only === null || id === only);
   return await Promise.all(
     wanted.map(async ({ id, folder }) => {
-      const sockets = list(folder).filter((name) => name === CONTROL_SOCKET || isDeploySocket(name));
+      const sockets = namesIn(folder).filter((name) => name === CONTROL_SOCKET || isDeploySocket(name));
       const found = await Promise.all(sockets.sort().map((name) => ask(join(folder, name))));
       const runs = found.filter((it) => it !== null);
       const [doc, last] = [runs[0]?.doc, recallStart(folder)];
@@ -106,14 +106,6 @@ export async function runsOfOthers(): Promise<(Supervisor & { readonly pid: numb
     }),
   );
   return found.filter((it) => it !== null);
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 /** The bot of this id, @username, or folder, by name or path. Throws 64 where no such bot is known, or several are. */

@@ -1,21 +1,26 @@
-/** `singlepoll install`: what starts at boot, made of the configuration that `start` would run with now. */
-import { realpathSync, statSync } from 'node:fs';
+/** `singlepoll install`: what starts at boot, made of the configuration that `start` would run with now. And `singlepoll uninstall`. */
+import { existsSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { flagWords, type RawFlags, twinOf } from '../config/options.ts';
+import { exists, findStateDir, openStateDir } from '../config/state-dir.ts';
 import { secretFlags } from '../config/targets.ts';
 import { holdsTokenShape } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { isOpenToOthers, modeText } from '../files.ts';
+import { isOpenToOthers, makeFolder, modeText } from '../files.ts';
 import { cron } from '../install/cron.ts';
 import * as plans from '../install/plan.ts';
 import { type Starter, systemd } from '../install/systemd.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervisor/announce.ts';
+import { askControl } from '../supervisor/control.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
 import { presentSupervisor } from '../supervisor/holder.ts';
-import { configure, type Invocation, warn } from './context.ts';
+import { configure, type Invocation, warn, workingFolder } from './context.ts';
+import { type Bot, findBots } from './find.ts';
+import { ORDER_WAIT_MS, tellStopped } from './orders.ts';
 
-export const STARTERS: Readonly<Record<plans.Kind, Starter>> = { systemd, cron };
+const STARTERS: Readonly<Record<plans.Kind, Starter>> = { systemd, cron };
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
@@ -36,7 +41,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const isUpdate = checkPlace(plan, own.force === true);
   await starter.check(plan);
   if (own.force !== true) await checkOthers(plan);
-  plans.makePrivateFolder(process.env);
+  makeFolder(join(openStateDir(process.env), 'install'));
   plans.writePlanned(plan.envPath, plans.envFileText(plan.made.name, plan.env), 0o600);
   const { lines, toStart } = await starter.put(plan);
   const head = `${isUpdate ? 'updated' : 'installed'}: ${plan.made.name}`;
@@ -148,9 +153,11 @@ function doubts({ words, runAs, made }: plans.Plan, { envFile, tokenSource }: Co
   ];
 }
 
+const listAll = async (): Promise<plans.Found[]> => [...(await systemd.list()), ...(await cron.list())];
+
 /** The same bot, installed under another name or for somebody else, would only stand by. Throws 78. */
 async function checkOthers({ kind, system, made }: plans.Plan): Promise<void> {
-  const all = [...(await systemd.list()), ...(await cron.list())];
+  const all = await listAll();
   const isTwin = (it: plans.Found) => made.bot !== null && it.made?.bot === made.bot;
   const isElse = (it: plans.Found) => it.name !== made.name || it.kind !== kind || it.system !== system;
   const other = all.find((it) => isTwin(it) && isElse(it));
@@ -178,8 +185,8 @@ function checkPlace(plan: plans.Plan, force: boolean): boolean {
   const print = `singlepoll install --kind ${kind} --print`;
   if (missing) throw new SinglepollError(EXIT.config, `there is no ${missing} here`, print);
   const path = STARTERS[kind].markedFile(plan);
-  const there = plans.present(path);
-  if (there === 'nothing') return false;
+  if (!exists(path)) return false;
+  const there = plans.madeAt(path);
   const problem =
     there === null
       ? `${plain(path)} is there already, and was not made by singlepoll; nothing was changed`
@@ -187,4 +194,58 @@ function checkPlace(plan: plans.Plan, force: boolean): boolean {
   const hint = 'singlepoll install --name ANOTHER    # or, to replace it: --force';
   if (there?.cwd !== made.cwd && !force) throw new SinglepollError(EXIT.config, problem, hint);
   return there !== null;
+}
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** Stops what it has made to start at boot, and takes away that and nothing else. */
+export async function uninstall(own: Readonly<Record<string, unknown>>): Promise<number> {
+  const name = plans.chooseName(own.name, workingFolder());
+  const all = await listAll();
+  const found = all.filter((it) => it.name === name);
+  if (found.length === 0) {
+    say(`nothing to uninstall: ${name} is not installed`);
+    const others = [...new Set(all.map((it) => it.name))];
+    if (others.length > 0) say(`installed are: ${others.join(', ')} (--name)`);
+  }
+  for (const it of found) await remove(it, own.print === true);
+  const state = findStateDir(process.env);
+  if (found.length > 0 && own.print !== true && state !== null)
+    say(`left: the state folder ${plain(state)} (logs, the last command)`);
+  return EXIT.ok;
+}
+
+/** With cron nobody else would stop what runs; systemd stops its unit. */
+async function runsToStop({ kind, made }: plans.Found): Promise<Bot['runs']> {
+  const bots = made && kind === 'cron' ? await findBots() : [];
+  const runs = bots.find(({ id }) => id === (made?.bot ?? 0))?.runs ?? [];
+  return runs.filter(({ doc }) => doc?.supervisor?.cwd === made?.cwd);
+}
+
+async function remove(found: plans.Found, isPrinted: boolean): Promise<void> {
+  const { kind, system, name, path } = found;
+  const runs = await runsToStop(found);
+  const files = Object.values(plans.privateFiles(name, process.env)).filter(existsSync);
+  if (isPrinted) {
+    const what =
+      kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove ${plain(path)}`;
+    say(`would ${what}`);
+    for (const { doc } of runs)
+      say(
+        `would stop supervisor ${doc?.supervisor?.pid}, worker ${doc?.worker?.pid ?? 'none'}, whoever started them`,
+      );
+    for (const file of files) say(`would remove ${plain(file)}`);
+    return;
+  }
+  const problem = `${name} is installed for the whole machine: only root may remove it`;
+  if (system && process.getuid?.() !== 0)
+    throw new SinglepollError(EXIT.refused, problem, `sudo singlepoll uninstall --name ${name}`);
+  // First: a reboot in between must not start it again.
+  await STARTERS[kind].remove(found);
+  for (const { control } of runs)
+    tellStopped(await askControl(control, { cmd: 'stop' }, { timeoutMs: ORDER_WAIT_MS }));
+  for (const file of files) {
+    rmSync(file);
+    say(`removed: ${plain(file)}`);
+  }
 }

@@ -19,8 +19,7 @@ import {
   type StatusDocument,
 } from '../supervisor/status.ts';
 import { toEntry } from '../supervisor/sweep.ts';
-import { type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
-import { maskWebhookUrl } from '../telegram/webhook.ts';
+import { type Me, maskWebhookUrl, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { requireProcesses } from './context.ts';
 import { type Bot, findSupervisor, type Supervisor } from './find.ts';
 
@@ -142,6 +141,8 @@ export async function survey(config: Config, tools = openTools(config, [])) {
     tools.eyes.close();
   }
 }
+
+export type Tools = NonNullable<ReturnType<typeof openTools>>;
 
 /** Opens no connection yet. Null: without a token nobody can be asked. `ours`: pids of the worker's tree. */
 export function openTools(config: Config, ours: readonly number[]) {

@@ -7,7 +7,7 @@ import { configure, type Invocation, warn } from './context.ts';
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
   warn(warnings);
-  const { adminChatId, token, apiRoot, tokenSource } = config;
+  const { adminChatId, token, apiRoot } = config;
   if (adminChatId === null)
     throw new SinglepollError(
       EXIT.config,
@@ -25,7 +25,7 @@ export async function run(invocation: Invocation): Promise<number> {
     return EXIT.ok;
   }
   if (reply.kind === 'refused') {
-    const { code, reason, hint } = tokenRefused({ apiRoot, tokenSource }, reply);
+    const { code, reason, hint } = tokenRefused(config, reply);
     throw new SinglepollError(code, reason, hint);
   }
   if (reply.kind === 'error')

@@ -4,23 +4,21 @@
  * each other for a rival. Changes nothing at Telegram.
  */
 import type { Config } from '../config/load.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
+import { EXIT, SinglepollError, VERSION } from '../errors.ts';
 import { hintOfRetry } from '../gateway/words.ts';
 import { claimLock, lockKey } from '../lock/lock.ts';
 import { createReport } from '../output/report.ts';
 import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { leaseWords, painter, RIVAL_CURE, RIVAL_ELSEWHERE, span } from '../output/words.ts';
-import type { Prover } from '../strays/prover.ts';
 import { askControl } from '../supervisor/control.ts';
 import { presentSupervisor } from '../supervisor/holder.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
-import type { BotApi } from '../telegram/bot-api.ts';
 import { type Reason, runProbe, type Verdict } from '../telegram/probe.ts';
-import { VERSION } from '../version.ts';
 import { timeOf } from './context.ts';
 import type { Supervisor } from './find.ts';
+import type { Tools } from './look.ts';
 
 const DEFAULT_MS = 10_000;
 /** For a poll to go out and its time to react. */
@@ -66,8 +64,7 @@ export function probeTime(value: unknown): number {
 export async function probe(
   config: Config,
   askedMs: number,
-  api: BotApi,
-  prover: Prover,
+  tools: Tools,
   lease: LeaseEntry | null,
   supervisor: Supervisor | null,
 ): Promise<Probed> {
@@ -76,7 +73,7 @@ export async function probe(
   if (!supervisor?.holder)
     return await whileWaiting(
       (sinceMs) => `probing: the poll is held for another ${span(Math.max(0, askedMs - sinceMs))}`,
-      async (stderr) => await ask(config, askedMs, api, prover, stderr),
+      async (stderr) => await ask(config, askedMs, tools, stderr),
     );
   return await whileWaiting(
     (sinceMs) =>
@@ -112,13 +109,7 @@ function answered(askedMs: number, message: string, result: Verdict['result'] = 
   return { entry: entryOf(askedMs, message, result), hints: [], reacted, interruptedBy: null };
 }
 
-async function ask(
-  config: Config,
-  askedMs: number,
-  api: BotApi,
-  prover: Prover,
-  sink: Sink,
-): Promise<Probed> {
+async function ask(config: Config, askedMs: number, { api, prover }: Tools, sink: Sink): Promise<Probed> {
   const token = config.token as string;
   const report = createReport('text', [token], await painter(process.stderr), sink);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };

@@ -9,7 +9,7 @@ import {
   readFlags,
 } from '../config/options.ts';
 import { maskTokens } from '../config/token.ts';
-import { VERSION } from '../version.ts';
+import { VERSION } from '../errors.ts';
 import type { Invocation } from './context.ts';
 import { COMMANDS, type CommandRow } from './table.ts';
 

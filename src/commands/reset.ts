@@ -16,8 +16,7 @@ import { dryRun } from '../supervisor/dry-run.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { createSweeper } from '../supervisor/sweep.ts';
 import { webhookWords } from '../supervisor/webhook-watch.ts';
-import type { BotApi } from '../telegram/bot-api.ts';
-import { clearWebhook } from '../telegram/webhook.ts';
+import { type BotApi, clearWebhook } from '../telegram/bot-api.ts';
 import { configure, type Invocation } from './context.ts';
 import { lookForLease, openTools } from './look.ts';
 import { type Beginning, begin } from './start.ts';
@@ -102,14 +101,14 @@ async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
 }
 
 async function clear(config: Config, report: Report, api: BotApi): Promise<void> {
-  const outcome = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
-  if (outcome.kind === 'failed')
+  const reply = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
+  if (reply.kind !== 'ok')
     throw new SinglepollError(
-      outcome.reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
-      `the webhook could not be cleared: ${outcome.reply.description}`,
+      reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
+      `the webhook could not be cleared: ${reply.description}`,
       'singlepoll reset    # again, when the Bot API can be reached',
     );
-  const { text, ending } = webhookWords(outcome);
+  const { text, ending } = webhookWords(reply.result);
   if (ending) throw new SinglepollError(ending.code, text, ending.hint);
   report.line('webhook', text, 'good');
 }

@@ -5,9 +5,9 @@ import type { Readable } from 'node:stream';
 import { flagWords } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
 import { readText } from '../machine/procfs.ts';
-import { leaveGoneTerminal, openSink } from '../output/sink.ts';
-import { createWaitLine } from '../output/wait-line.ts';
-import { painter, span } from '../output/words.ts';
+import { leaveGoneTerminal, type Sink } from '../output/sink.ts';
+import { whileWaiting } from '../output/wait-line.ts';
+import { span } from '../output/words.ts';
 import { LINK_FD, type Link, openLink, readLink, STARTER_VARIABLE } from '../service/link.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
 import { runTool } from '../tools.ts';
@@ -43,20 +43,26 @@ export async function begin(beginning: Beginning, link: Link | null = null): Pro
  * Starts the supervisor in a session of its own, with nothing of our terminal, shows what it says until it is ready, and returns 0
  * then. Whatever else ends us ends it, too: nothing is left half started.
  */
-async function launch({ config, flags, words }: Beginning): Promise<number> {
+async function launch(beginning: Beginning): Promise<number> {
+  const awaited = beginning.config.polling ? "the worker's first poll" : 'the worker to stay up';
+  const { code, ready } = await whileWaiting(
+    (sinceMs) => `waiting for ${awaited}, for ${span(sinceMs)} so far`,
+    async (stderr) => await startDetached(beginning, stderr),
+  );
+  if (ready !== '') process.stdout.write(ready);
+  leaveGoneTerminal();
+  return code;
+}
+
+/** `ready`: what it said at last, where it is ready. */
+async function startDetached({ config, flags, words }: Beginning, stderr: Sink) {
   const isHangupIgnored = hangupIgnored();
   const args = [
     'start',
     ...flagWords({ ...flags, detach: true }),
     ...(words.length > 0 ? ['--', ...words] : []),
   ];
-  const stderr = openSink(2);
-  const waitLine = createWaitLine(stderr, await painter(process.stderr));
-  const talk = waitLine.beside(stderr);
-  const say = (text: string | Buffer) => void talk.write(Buffer.from(text), () => {});
-  const sinceMs = performance.now();
-  const awaited = config.polling ? "the worker's first poll" : 'the worker to stay up';
-  waitLine.shows(() => `waiting for ${awaited}, for ${span(performance.now() - sinceMs)} so far`);
+  const say = (text: string | Buffer) => void stderr.write(Buffer.from(text), () => {});
   const child = spawn(process.execPath, [...process.execArgv, '--', process.argv[1] ?? '', ...args], {
     cwd: config.cwd,
     env: {
@@ -85,14 +91,15 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
   const raw = child.stderr as Readable;
   const link = child.stdio[LINK_FD] as Readable;
   raw.on('data', say);
+  let ready = '';
   const code = await new Promise<number>((resolve) => {
     readLink(link, (message) => {
       if ('text' in message) say(message.text);
       else if ('ready' in message)
         void doubt.then((warning) => {
-          waitLine.stop();
           if (warning !== null) say(`singlepoll: ${warning}\n`);
-          process.stdout.write(`${message.ready}\n`, () => resolve(EXIT.ok));
+          ready = `${message.ready}\n`;
+          resolve(EXIT.ok);
         });
     });
     child.on('error', (error) => {
@@ -100,7 +107,6 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
       resolve(EXIT.config);
     });
     child.on('close', (ended, signal) => {
-      waitLine.stop();
       if (asked !== null || signal !== null) return resolve(128 + constants.signals[asked ?? signal!]);
       if (ended === 0)
         say('singlepoll: not started: it ended before the worker had polled\n  → singlepoll logs -n 50\n');
@@ -111,8 +117,7 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
   raw.destroy();
   link.destroy();
   child.unref();
-  leaveGoneTerminal();
-  return code;
+  return { code, ready };
 }
 
 /** logind.conf(5), KillUserProcesses=. Null: what is started here outlives the login. */

@@ -100,7 +100,7 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: 'stop what install has made to start at boot, and remove that and nothing else',
     options: [UNIT_NAME, ['--print', 'print what would be removed; change nothing (default: off)']],
     examples: ['singlepoll uninstall --print', 'sudo singlepoll uninstall --name my-bot'],
-    run: async ({ own }) => (await import('./uninstall.ts')).run(own),
+    run: async ({ own }) => (await import('./install.ts')).uninstall(own),
   },
   {
     name: 'status [bot]',

@@ -3,6 +3,7 @@
  * somebody elsewhere does. Stops nothing.
  */
 import type { Config } from '../config/load.ts';
+import { botName } from '../output/status-rows.ts';
 import { leaseWords, type Paint, painter, RIVAL_CURE } from '../output/words.ts';
 import type { Stray, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
@@ -41,7 +42,7 @@ export async function run(invocation: Invocation): Promise<number> {
   say(screen(config, supervisor, lease, found, { paint, isProbing: probeMs !== null }));
   const probed =
     prober && probeMs !== null && tools
-      ? await prober.probe(config, probeMs, tools.api, tools.prover, lease, supervisor)
+      ? await prober.probe(config, probeMs, tools, lease, supervisor)
       : null;
   const { strays } = probed ? await look() : found;
   tools?.api.close();
@@ -122,7 +123,7 @@ function screen(
   const { botId } = config;
   const { strays, uninspectable, worker } = found;
   const doc = supervisor?.doc ?? null;
-  const name = doc?.bot?.username ? `@${doc.bot.username} (${botId})` : `bot ${botId}`;
+  const name = botName({ bot: { id: botId, username: doc?.bot?.username ?? null } });
   const of = doc?.supervisor?.pid ?? supervisor?.holder?.pid ?? 'unknown';
   const lines = [
     `${name}: ${worker?.pid ? `worker ${worker.pid} of supervisor ${of}` : 'no worker of singlepoll runs here'}`,

@@ -161,5 +161,5 @@ export function chooseAlerts(reading: Reading, adminChat: string | null) {
   if (chat === null && url === null) return null;
   const { alertCooldownMs: cooldownMs, digest, digestZone } = values;
   const zone = digestZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
-  return { chat, url, cooldownMs, digest: digest && { ...digest, zone } };
+  return { chat, url, cooldownMs, digest: digest === null ? null : { time: digest, zone } };
 }

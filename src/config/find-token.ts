@@ -28,8 +28,10 @@ export function findToken(reading: Reading, cwd: string, polling: boolean, isNee
     return { found: null, variables };
   }
   const errors: string[] = [];
-  const fromFile =
-    tokenFile === null ? [] : inTokenFile(tokenFile, cwd, whereSet('tokenFile'), errors, warning);
+  const shown = tokenFile === null ? '' : showPath(tokenFile, cwd);
+  const given = tokenFile === null ? [] : inTokenFile(tokenFile, shown, warning);
+  const fromFile = typeof given === 'string' ? [] : given;
+  if (typeof given === 'string') errors.push(`${whereSet('tokenFile')}: the token file ${shown} ${given}`);
   if (tokenEnv !== null && !variables.includes(tokenEnv))
     errors.push(
       `${whereSet('tokenEnv')}: the variable ${tokenEnv} is not set in ${places.map(({ shown }) => shown).join(' nor in ')}`,
@@ -70,24 +72,14 @@ function candidatesIn(places: readonly Source[], named: string | null): (Candida
   return inOrder.map((it) => ({ ...it, isOverridden: inOrder.find(({ name }) => name === it.name) !== it }));
 }
 
-function inTokenFile(
-  path: string,
-  cwd: string,
-  where: string | null,
-  errors: string[],
-  warning: Reading['warning'],
-): readonly Candidate[] {
-  const shown = showPath(path, cwd);
+/** A text: what is wrong with it. */
+function inTokenFile(path: string, shown: string, warning: Reading['warning']): Candidate[] | string {
   const file = readTextFile(path);
-  const wrong = (problem: string) => {
-    errors.push(`${where}: the token file ${shown} ${problem}`);
-    return [];
-  };
   if (file.kind === 'missing')
-    return wrong(`is not there${/^~|\/~\//.test(shown) ? ' (~ is not expanded here)' : ''}`);
-  if (file.kind !== 'text') return wrong(`cannot be used: ${file.problem}`);
+    return `is not there${/^~|\/~\//.test(shown) ? ' (~ is not expanded here)' : ''}`;
+  if (file.kind !== 'text') return `cannot be used: ${file.problem}`;
   const text = file.text.split(/\r\n|\n|\r/, 1)[0]!.trim();
-  if (text === '') return wrong('is empty, or its first line is');
+  if (text === '') return 'is empty, or its first line is';
   if ((file.mode & 0o077) !== 0)
     warning(
       `the token file ${shown} is open to other users (mode ${modeText(file.mode)}): chmod 600 ${shown}`,

@@ -1,5 +1,6 @@
 /** Messages about values and mistakes of the configuration: short, one line each, without secrets, all at once. */
 import { EXIT, SinglepollError } from '../errors.ts';
+import { escapeCharacter } from '../shell.ts';
 import { maskTokens } from './token.ts';
 
 export type Findings = ReturnType<typeof collectFindings>;
@@ -40,7 +41,7 @@ export function showValue(text: string): string {
   // JSON escapes only C0, but C1 and DEL control terminals, too, and a lone surrogate breaks UTF-8 output.
   return JSON.stringify(short).replace(
     /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    escapeCharacter,
   );
 }
 

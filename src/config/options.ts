@@ -266,14 +266,8 @@ export const flagOf = (key: string): string =>
 export const twinOf = (key: string): string =>
   `SINGLEPOLL_${flagOf(key).slice(2).replaceAll('-', '_').toUpperCase()}`;
 
-/** One way to name an option: every flag has two, `gateway` and `noGateway`. */
-export interface Spelling {
-  readonly key: string;
-  readonly negated: boolean;
-}
-
-/** The usual one comes first. */
-function spellingsOf(name: OptionName): readonly Spelling[] {
+/** The ways to name an option: every flag has two, `gateway` and `noGateway`. The usual one comes first. */
+function spellingsOf(name: OptionName) {
   const plain = { key: name, negated: false };
   if (optionRow(name).kind !== 'flag') return [plain];
   const negative = { key: `no${name[0]!.toUpperCase()}${name.slice(1)}`, negated: true };
@@ -284,7 +278,7 @@ function spellingsOf(name: OptionName): readonly Spelling[] {
 export const longFlag = (name: OptionName): string => flagOf(spellingsOf(name)[0]!.key);
 
 /** The names of the option in a layer, strongest first; none if the layer can't hold it. */
-export function namesIn(layer: Layer, name: OptionName): readonly Spelling[] {
+export function namesIn(layer: Layer, name: OptionName): ReturnType<typeof spellingsOf> {
   const { notIn, alsoEnv } = optionRow(name);
   if (notIn?.includes(layer)) return [];
   // Commander has turned both spellings of a flag into one.

@@ -16,28 +16,21 @@ import {
   type RawFlags,
 } from './options.ts';
 
-export interface Source {
-  readonly layer: Layer;
-  /** Texts; in TOML values of any type. */
-  readonly values: Readonly<Record<string, unknown>>;
-  /** Its name for people: `the environment`, `.env`. */
-  readonly shown: string;
-  /** `--backoff`, `SINGLEPOLL_BACKOFF in the environment`, `backoff in singlepoll.toml line 3`. */
-  readonly where: (key: string) => string;
-  /** The folder that its paths are relative to. */
-  readonly folder: string;
-  /** Path of the file; null: it is none. */
-  readonly path: string | null;
-}
+export type Source = ReturnType<typeof sourceOf>;
 
-/** `file`: its name for people, and the lines of the names, as far as known. */
+/**
+ * `values`: texts; in TOML values of any type. `folder`: that its paths are relative to. `file`: null for one that is none; its name for
+ * people, and the lines of the names, as far as known.
+ */
 export function sourceOf(
   layer: Layer,
-  values: Source['values'],
+  values: Readonly<Record<string, unknown>>,
   folder: string,
   file?: { readonly path: string; readonly shown: string; readonly lineOf: (key: string) => number | null },
-): Source {
+) {
+  /** Its name for people: `the environment`, `.env`. */
   const shown = file?.shown ?? 'the environment';
+  /** `--backoff`, `SINGLEPOLL_BACKOFF in the environment`, `backoff in singlepoll.toml line 3`. */
   const where = (key: string) => {
     if (layer === 'flag') return flagOf(values[key] === false ? `no-${key}` : key);
     const line = file?.lineOf(key) ?? null;

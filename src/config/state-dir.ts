@@ -5,11 +5,11 @@
  * Its contents are trusted (control sockets, commands to run again), so a folder that another user could have written is
  * refused, not repaired.
  */
-import { accessSync, chmodSync, constants, lstatSync, readdirSync, type Stats, statSync } from 'node:fs';
+import { accessSync, chmodSync, constants, lstatSync, readdirSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { makeFolder, modeText } from '../files.ts';
+import { isUsableFolder, makeFolder, modeText } from '../files.ts';
 import { shellQuote } from '../shell.ts';
 import { showValue } from './messages.ts';
 
@@ -54,14 +54,7 @@ export function stateDirPath(env: Environment, user: User = currentUser()): stri
   return canHold(`/tmp/${name}`) ? `/tmp/${name}` : NOWHERE;
 }
 
-function isWritable(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const isWritable = (folder: string): boolean => isUsableFolder(folder, constants.W_OK);
 
 /** A home is usable if it exists and the state folder exists or can be created in it. */
 function isUsable(passwdHome: string): boolean {
@@ -76,7 +69,7 @@ function isUsable(passwdHome: string): boolean {
 function canHold(path: string): boolean {
   const above = dirname(path);
   if (!exists(path) && above !== path) return canHold(above);
-  return isWritable(path) && statSync(path).isDirectory();
+  return isWritable(path);
 }
 
 /** True for a dangling symlink, too. */

@@ -19,6 +19,9 @@ export const FOREIGN_TOKEN = /(\d{5,})(?::|%3a)[\w-]{20,}/gi;
 /** A token in exactly @BotFather's form. */
 export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
 
+/** The part behind the colon. */
+export const secretOf = (token: string): string => token.slice(token.indexOf(':') + 1);
+
 /** True if the text holds something shaped like a bot token. */
 export function holdsTokenShape(text: string): boolean {
   return text.search(TOKEN_LIKE) >= 0;
@@ -34,7 +37,9 @@ export function readToken(text: string) {
   const [, id, secret = ''] = /^([1-9]\d{0,15}):([A-Za-z0-9_-]+)$/.exec(text) ?? [];
   if (secret.length >= SHORTEST_SECRET && Number.isSafeInteger(Number(id)))
     return { ok: true, botId: Number(id) } as const;
-  return { ok: false, problem: wrongShape(text) } as const;
+  const [, problem] = WRONG_SHAPES.find(([pattern]) => pattern.test(text)) ?? [];
+  const short = `the part after the colon has ${text.split(':')[1]?.length ?? 0} characters only`;
+  return { ok: false, problem: problem ?? short } as const;
 }
 
 /** The first match tells what was pasted instead of a token. */
@@ -54,8 +59,3 @@ const WRONG_SHAPES: readonly (readonly [RegExp, string])[] = [
   [/^(?![1-9]\d{0,15}:)/, 'what stands before the colon is not a bot id (digits)'],
   [/:.*[^\w-]/, 'the part after the colon holds characters other than letters, digits, - and _'],
 ];
-
-function wrongShape(text: string): string {
-  const found = WRONG_SHAPES.find(([pattern]) => pattern.test(text));
-  return found?.[1] ?? `the part after the colon has ${text.split(':')[1]?.length ?? 0} characters only`;
-}

@@ -233,15 +233,9 @@ export const STRAY_PATTERN: ValueType<string> = {
   },
 };
 
-export const TIME_OF_DAY = type<{ readonly hour: number; readonly minute: number }>(
-  'hh:mm',
-  'a time of day, such as 09:00',
-  (text) => {
-    const [, hour, minute] = /^(\d{1,2}):(\d{2})$/.exec(text) ?? [];
-    return Number(hour) < 24 && Number(minute) < 60
-      ? parsed({ hour: Number(hour), minute: Number(minute) })
-      : unparsed('there is no such time');
-  },
+/** `9:00` → `09:00`. */
+export const TIME_OF_DAY = type('hh:mm', 'a time of day, such as 09:00', (text) =>
+  /^([01]?\d|2[0-3]):[0-5]\d$/.test(text) ? parsed(text.padStart(5, '0')) : unparsed('there is no such time'),
 );
 
 export const TIME_ZONE = type('zone', 'the name of a time zone, such as Europe/Berlin or UTC', (text) => {

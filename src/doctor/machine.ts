@@ -77,7 +77,7 @@ const CLOCK_OFF_MS = 30_000;
 export type Answer = { failure: string | null; status?: number; date?: string | undefined; tookMs?: number };
 
 async function checkNetwork(root: URL): Promise<Check[]> {
-  const client = openHttpClient({ root, connections: 1 });
+  const client = openHttpClient(root, 1);
   const begin = performance.now();
   const path = root.pathname + root.search;
   const limits = { answerBytesMax: 64 * 1024, signal: AbortSignal.timeout(ANSWER_MS) };

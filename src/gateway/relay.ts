@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { showHttpAddress } from '../config/values.ts';
 import { type HttpClient, openHttpClient, openTunnel, proxyOf } from '../telegram/http-client.ts';
 import { answerJson, errorBody } from './request.ts';
 
@@ -107,13 +108,13 @@ export function createForeign(env: Readonly<NodeJS.ProcessEnv>) {
   return {
     pass(request: IncomingMessage, response: ServerResponse, { origin, pathname, search }: URL): void {
       const root = new URL(origin);
-      const client = clients.get(origin) ?? openHttpClient({ root, env, connections: CONNECTIONS_MAX });
+      const client = clients.get(origin) ?? openHttpClient(root, CONNECTIONS_MAX, env);
       clients.set(origin, client);
       relay(request, response, { client, path: pathname + search });
     },
     /** Connects to another host, through the user's own proxy if there is one. Rejects with the system's error. */
     async tunnel(host: string, port: number): Promise<Duplex> {
-      const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+      const authority = showHttpAddress({ host, port });
       const proxy = proxyOf(new URL(`https://${authority}`), env);
       if (proxy !== null)
         return openTunnel(new URL(proxy), authority, AbortSignal.timeout(CONNECT_TIMEOUT_MS));

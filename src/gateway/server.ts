@@ -58,8 +58,8 @@ export function createGateway(options: GatewayOptions) {
   const root = new URL(options.apiRoot);
   const rootPath = root.pathname.replace(/\/+$/, '');
   // Polls have their own connection, so that no other call can delay them.
-  const pollClient = openHttpClient({ root, connections: 1 });
-  const callClient = openHttpClient({ root, connections: CALLS_MAX });
+  const pollClient = openHttpClient(root, 1);
+  const callClient = openHttpClient(root, CALLS_MAX);
   type Endpoint = Awaited<ReturnType<typeof listen>>;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
@@ -114,7 +114,7 @@ export function createGateway(options: GatewayOptions) {
       // A worker's end shows here first; its successor is started before its connections are dealt with.
       socket.on('close', () => void setImmediate(peers.left, socket));
     });
-    const endpoint = await listenAt(front?.open(http) ?? http, '127.0.0.1', port);
+    const endpoint = await listenAt(front?.open(http) ?? http, { host: '127.0.0.1', port });
     return {
       port: endpoint.port,
       close() {
@@ -132,8 +132,11 @@ export function createGateway(options: GatewayOptions) {
     if (asked.by === 'other-host') return proxied(request, response, asked.url);
     const target = targetOf(request, asked, workerToken);
     if (target.kind === 'refused') {
+      // A call that was led here without this bot's token.
       if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
-        return passForeign(request, response, asked.url);
+        return intercept?.foreign
+          ? proxied(request, response, `https://${intercept.host}${asked.url}`)
+          : answerError(response, 401, NO_FOREIGN);
       if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
       return answerError(response, target.status, target.description);
     }
@@ -178,12 +181,6 @@ export function createGateway(options: GatewayOptions) {
       setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
     }
     return null;
-  }
-
-  /** Passes on a call that was led here without this bot's token. */
-  async function passForeign(request: IncomingMessage, response: ServerResponse, path: string) {
-    if (!intercept?.foreign) return answerError(response, 401, NO_FOREIGN);
-    return proxied(request, response, `https://${intercept.host}${path}`);
   }
 
   async function proxied(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {

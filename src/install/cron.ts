@@ -4,7 +4,7 @@ import { plain } from '../output/plain.ts';
 import { singleQuote } from '../shell.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
 import { runTool } from '../tools.ts';
-import { markerText, type Plan, present, privateFiles, refused, writePlanned } from './plan.ts';
+import { madeAt, markerText, type Plan, privateFiles, refused, writePlanned } from './plan.ts';
 import type { Starter } from './systemd.ts';
 
 /** Marks our line. It ends the command, which a shell runs, so it is a comment there. */
@@ -106,8 +106,7 @@ export const cron: Starter = {
     if (!isProgramInPath('crontab', process.env)) return [];
     return namesIn(await crontab(['-l'])).map((name) => {
       const path = privateFiles(name, process.env).scriptPath;
-      const made = present(path);
-      return { kind: 'cron', system: false, name, path, made: made === 'nothing' ? null : made };
+      return { kind: 'cron', system: false, name, path, made: madeAt(path) };
     });
   },
   async remove({ name }) {

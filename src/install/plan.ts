@@ -1,13 +1,13 @@
 /** What to install: name, command, variables, the files to write, and the line that marks our files. */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseObject, readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
-import { exists, openStateDir, stateDirPath } from '../config/state-dir.ts';
+import { stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { makeFolder, writeWhole } from '../files.ts';
+import { namesIn as filesOf, writeWhole } from '../files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { shellQuote } from '../shell.ts';
@@ -65,10 +65,9 @@ export function readMarker(text: string): Made | null {
   return { name, bot: typeof bot === 'number' ? bot : null, cwd };
 }
 
-/** What is at a path: nothing, one of our files, or (null) another file. */
-export function present(path: string): 'nothing' | Made | null {
+/** The mark of the file at a path; null: it is not ours, or is not there. */
+export function madeAt(path: string): Made | null {
   const file = readTextFile(path);
-  if (file.kind === 'missing' && !exists(path)) return 'nothing';
   return file.kind === 'text' ? readMarker(file.text) : null;
 }
 
@@ -83,22 +82,16 @@ export function installedByOthers(): (Found & { readonly user: string; readonly 
       ...filesIn(join(home, '.config/systemd/user'), '.service'),
       ...filesIn(join(home, '.local/state/singlepoll/install'), '.sh'),
     ].flatMap((path) => {
-      const made = present(path);
-      if (!made || made === 'nothing') return [];
+      const made = madeAt(path);
+      if (!made) return [];
       const kind: Kind = path.endsWith('.sh') ? 'cron' : 'systemd';
       return [{ kind, system: false, name: made.name, path, made, user, uid }];
     });
   });
 }
 
-export function filesIn(folder: string, ending: string): string[] {
-  try {
-    const names = readdirSync(folder).filter((name) => name.endsWith(ending));
-    return names.map((name) => join(folder, name));
-  } catch {
-    return [];
-  }
-}
+export const filesIn = (folder: string, ending: string): string[] =>
+  filesOf(folder).flatMap((name) => (name.endsWith(ending) ? [join(folder, name)] : []));
 
 /** Throws 78 if nothing here starts programs at boot. */
 export function findKind(env: NodeJS.ProcessEnv): Kind {
@@ -127,14 +120,10 @@ export function chooseName(given: unknown, cwd: string): string {
   return `singlepoll-${slug || 'bot'}`;
 }
 
-/** Env file and script, in a folder of the state folder (0700) that `makePrivateFolder` creates. */
+/** Env file and script, in a folder of the state folder (0700). */
 export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, 'envPath' | 'scriptPath'> {
   const path = join(stateDirPath(env), 'install', name);
   return { envPath: `${path}.env`, scriptPath: `${path}.sh` };
-}
-
-export function makePrivateFolder(env: NodeJS.ProcessEnv): void {
-  makeFolder(join(openStateDir(env), 'install'));
 }
 
 /** Throws 77 or 78. */

@@ -10,7 +10,7 @@ import type { Holder } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
 import { describe, hostOfHolder } from '../supervisor/holder.ts';
 import { runTool } from '../tools.ts';
-import { type Found, filesIn, markerText, type Plan, present, refused, writePlanned } from './plan.ts';
+import { type Found, filesIn, madeAt, markerText, type Plan, refused, writePlanned } from './plan.ts';
 
 /** Time limit: a start takes until the worker's first poll, a stop as long as --stop-timeout. */
 const TOOL_MS = 10 * 60_000;
@@ -119,10 +119,11 @@ export const systemd = {
   async list(): Promise<Found[]> {
     return [true, false].flatMap((system) =>
       filesIn(dirname(unitPath(system, 'any', process.env)), '.service').flatMap((path) => {
-        const made = present(path);
+        const made = madeAt(path);
         // A copy under another name belongs to the user who made it.
-        const isOurs = made && made !== 'nothing' && path === unitPath(system, made.name, process.env);
-        return isOurs ? [{ kind: 'systemd' as const, system, name: made.name, path, made }] : [];
+        return made && path === unitPath(system, made.name, process.env)
+          ? [{ kind: 'systemd' as const, system, name: made.name, path, made }]
+          : [];
       }),
     );
   },

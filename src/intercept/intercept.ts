@@ -6,9 +6,9 @@
 import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { VERSION } from '../errors.ts';
 import { readText, statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
-import { VERSION } from '../version.ts';
 import { BOT_API_HOST, makeCertificates } from './certificates.ts';
 import { filePhpTrusts, jvmAuthorities, type TrustFiles, writeTrustFiles } from './trust.ts';
 import { interceptVariables, type Runtime } from './variables.ts';

@@ -34,17 +34,11 @@ export const TRUST_VARIABLES = (
   'GIT_SSL_CAINFO CARGO_HTTP_CAINFO AWS_CA_BUNDLE HTTPLIB2_CA_CERTS NODE_EXTRA_CA_CERTS'
 ).split(' ');
 
-/** The variables to set; the rest of the environment stays as it is. */
-export function interceptVariables(env: Environment, it: Interception): Record<string, string> {
-  const set = variables(env, it);
-  const before = Object.keys(set).map((name) => [name, env[name] ?? null] as const);
-  return { ...set, [BEFORE]: JSON.stringify(Object.fromEntries(before)) };
-}
-
 /** Holds what the variables were before, for a supervisor that the worker starts. */
 const BEFORE = 'SINGLEPOLL_HOOK_BEFORE';
 
-function variables(env: Environment, it: Interception): Record<string, string> {
+/** The variables to set; the rest of the environment stays as it is. */
+export function interceptVariables(env: Environment, it: Interception): Record<string, string> {
   const set: Record<string, string> = {
     SINGLEPOLL_HOOK: [it.port, it.pid, it.startTime, it.authority.toString('base64')].join(':'),
   };
@@ -76,7 +70,8 @@ function variables(env: Environment, it: Interception): Record<string, string> {
     Object.assign(set, { HTTPS_PROXY: proxy, https_proxy: proxy, PERL_LWP_ENV_PROXY: '1', MOJO_PROXY: '1' });
     for (const name of TRUST_VARIABLES) set[name] = it.trust.bundle(env[name]);
   }
-  return set;
+  const before = Object.keys(set).map((name) => [name, env[name] ?? null] as const);
+  return { ...set, [BEFORE]: JSON.stringify(Object.fromEntries(before)) };
 }
 
 /** Makes an environment what it was before an outer supervisor of ours has set these variables in it. */

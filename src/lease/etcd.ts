@@ -3,6 +3,7 @@
  * strings, zero fields are left out. etcd's own leases are not used, because their renewals do not go through its log.
  */
 import { parseObject } from '../config/files.ts';
+import { showHttpAddress } from '../config/values.ts';
 import { type Http, openHttp } from './http.ts';
 import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
@@ -40,10 +41,8 @@ const base64 = (text: string): string => Buffer.from(text).toString('base64');
 /** `name` is the record's key, below the prefix of the URL. */
 export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
   const key = url.path === '' ? name : `${url.path}/${name}`;
-  const members: Http[] = url.hosts.map(({ host, port }) =>
-    openHttp(`${url.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`, () =>
-      tlsOf(url),
-    ),
+  const members: Http[] = url.hosts.map((place) =>
+    openHttp(`${url.tls ? 'https' : 'http'}://${showHttpAddress(place)}`, () => tlsOf(url)),
   );
   /** Index of the member to ask. After a member has failed, the next call asks another one. */
   let at = 0;

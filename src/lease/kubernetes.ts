@@ -4,6 +4,7 @@
  * read again for each request, because it is renewed every hour or so.
  */
 import { existsSync } from 'node:fs';
+import { showHttpAddress } from '../config/values.ts';
 import { openHttp } from './http.ts';
 import {
   createStore,
@@ -140,8 +141,7 @@ function specOf({ holder, host, pid, ttl }: LeaseRecord): object {
 function findPlace({ shown, options, hosts }: LeaseUrl): { server: string; namespace: string } {
   const wrong = (problem: string) => new LeaseConfigError(`the lease URL ${shown}: ${problem}`);
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
-  const named =
-    options.get('server') ?? (host && `https://${host.includes(':') ? `[${host}]` : host}:${port}`);
+  const named = options.get('server') ?? (host && `https://${showHttpAddress({ host, port: Number(port) })}`);
   if (!named)
     throw wrong(
       'this is no pod of Kubernetes (KUBERNETES_SERVICE_HOST is not set); outside name the server: k8s://namespace/name?server=https://host:6443&token-file=PATH&ca-file=PATH, or run kubectl proxy and name http://127.0.0.1:8001',

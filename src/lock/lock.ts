@@ -7,6 +7,7 @@
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pidNamespace, statOf } from '../machine/procfs.ts';
+import { listenAt } from '../machine/sockets.ts';
 import { type Candidate, decide, elect } from './election.ts';
 import { type Holder, lookAt, type Verdict } from './look.ts';
 import { addressOf, answerTo, type Identity, type LockKey, QUESTION_MAX } from './proof.ts';
@@ -94,37 +95,22 @@ async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidat
     uid: process.getuid?.() ?? null,
     ...taker,
   };
-  const open = new Set<net.Socket>();
   let holds = false;
-  const server = await listenAt(name, (socket) => {
-    open.add(socket);
-    socket.on('close', () => open.delete(socket));
-    // One program's connections must not keep others from an answer, so the oldest is closed.
-    if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
-    onQuestion(socket, (question) => answerTo(question, key, name, { ...identity, holds }));
+  const server = net.createServer((socket) =>
+    onQuestion(socket, (question) => answerTo(question, key, name, { ...identity, holds })),
+  );
+  // One program's connections must not keep others from an answer.
+  const bound = await listenAt(server, addressOf(name), CONNECTIONS_MAX).catch((error) => {
+    if (error.code !== 'EADDRINUSE') throw error;
   });
-  if (!server) return null;
+  if (!bound) return null;
   return {
     name: index,
     hold() {
       holds = true;
     },
-    release() {
-      server.close();
-      for (const socket of open) socket.destroy();
-    },
+    release: bound.close,
   };
-}
-
-function listenAt(name: string, onConnection: (socket: net.Socket) => void): Promise<net.Server | null> {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer(onConnection);
-    server.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') resolve(null);
-      else reject(error);
-    });
-    server.listen({ ...addressOf(name), exclusive: true }, () => resolve(server));
-  });
 }
 
 /** The connection stays open after the answer: its end tells waiting processes that the holder is gone. */

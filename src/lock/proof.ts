@@ -7,6 +7,7 @@
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
+import { parseObject } from '../config/files.ts';
 
 export interface Identity {
   readonly pid: number;
@@ -84,12 +85,7 @@ export function challenge(key: LockKey, name: string, timeoutMs: number): Promis
 }
 
 function readReply(line: string, key: LockKey, name: string, nonce: string): Reply {
-  let raw: (Answer & { mac?: string }) | null;
-  try {
-    raw = JSON.parse(line);
-  } catch {
-    return { kind: 'wrong' };
-  }
+  const raw = parseObject<Answer & { mac?: string }>(line);
   if (typeof raw?.mac !== 'string') return { kind: 'wrong' };
   // The right mac shows that a holder of the token wrote these fields.
   const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = raw;

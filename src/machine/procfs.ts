@@ -3,7 +3,7 @@
  * `null` then, never an exception.
  * Reads are synchronous: /proc never waits for a disk, and one read takes a few microseconds, a promise many times that.
  */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs';
 
 /** The text of a small file; null: it can't be read. */
 export function readText(path: string): string | null {
@@ -33,23 +33,21 @@ export function readLink(path: string): string | null {
   }
 }
 
-/** User id of the owner of a file or folder, or -1. */
-export function ownerOf(path: string): number {
+function lookAt(path: string): Stats | null {
   try {
-    return statSync(path, { throwIfNoEntry: false })?.uid ?? -1;
-  } catch {
-    return -1;
-  }
-}
-
-/** Device and inode of a path's target as one comparable string, or null. */
-export function identityOf(path: string): string | null {
-  try {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    return stat ? `${stat.dev}:${stat.ino}` : null;
+    return statSync(path, { throwIfNoEntry: false }) ?? null;
   } catch {
     return null;
   }
+}
+
+/** User id of the owner of a file or folder, or -1. */
+export const ownerOf = (path: string): number => lookAt(path)?.uid ?? -1;
+
+/** Device and inode of a path's target as one comparable string, or null. */
+export function identityOf(path: string): string | null {
+  const stat = lookAt(path);
+  return stat && `${stat.dev}:${stat.ino}`;
 }
 
 /** All pids in the order of /proc. */

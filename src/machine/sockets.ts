@@ -9,7 +9,7 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { type AddressInfo, isIPv4, type Server, type Socket } from 'node:net';
+import { type AddressInfo, isIPv4, type ListenOptions, type Server, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -251,20 +251,24 @@ export async function ownersOfSockets(inodes: readonly number[], pids: readonly 
   return owners;
 }
 
-/** Has a server of ours listen, at any free port if that is 0. Rejects with the system's error. */
-export async function listenAt(server: Server, host: string, port: number) {
+/**
+ * Has a server of ours listen, at any free port if that is 0. Of more connections than `most` the oldest is ended, so that the next one is
+ * heard. Rejects with the system's error.
+ */
+export async function listenAt(server: Server, where: ListenOptions, most = Number.POSITIVE_INFINITY) {
   /** In the order in which they came. */
   const sockets = new Set<Socket>();
   server.on('connection', (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
+    const [oldest] = sockets;
+    if (sockets.size > most && sockets.delete(oldest!)) oldest!.destroy();
   });
-  server.listen({ host, port, exclusive: true });
+  server.listen({ ...where, exclusive: true });
   await once(server, 'listening');
   // After EMFILE and the like the next connection may succeed.
   server.on('error', () => {});
   return {
-    sockets,
     port: (server.address() as AddressInfo).port,
     /** Ends all connections, too. */
     close() {

@@ -10,18 +10,12 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { readTextFile } from '../config/files.ts';
-import { makeFolder } from '../files.ts';
+import { makeFolder, mayWriteWhole } from '../files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
 import { LINE_BYTES_MAX } from './pump.ts';
 
-export interface LogFacts {
-  readonly path: string;
-  /** Why nothing, or not as it should be, is written at present; null: all is well. */
-  readonly problem: string | null;
-  readonly droppedBytes: number;
-}
-
 export type Log = ReturnType<typeof openLog>;
+export type LogFacts = ReturnType<Log['facts']>;
 
 export interface LogOptions {
   readonly path: string;
@@ -129,7 +123,8 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions) {
       }
       if (batch !== '') writeBatch(Buffer.from(batch, 'latin1'));
     },
-    facts(): LogFacts {
+    /** `problem`: why nothing, or not as it should be, is written at present; null: all is well. */
+    facts() {
       // A disk that has room again, or a folder that is back, is seen by who asks, too.
       if (failing !== null) writeBatch(Buffer.alloc(0));
       return { path, problem: failing ?? unrotated, droppedBytes };
@@ -165,11 +160,7 @@ export function logPath(botDir: string, { polling, cwd }: { polling: boolean; cw
 
 /** What can't be written down is found at the usual place only. */
 export function rememberLog(botDir: string, path: string): void {
-  try {
-    fs.writeFileSync(join(botDir, RECORD), `${path}\n`, { mode: 0o600 });
-  } catch {
-    // A full disk: `logs` asks the supervisor first anyway.
-  }
+  mayWriteWhole(join(botDir, RECORD), `${path}\n`);
 }
 
 export function recallLog(botDir: string): string {

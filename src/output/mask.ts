@@ -3,7 +3,7 @@
  * colon, and our own secrets alone. A token may be split over writes at any byte: what could become one is held back, some dozens of bytes at
  * most, until `release`, and a secret that never ends is swallowed without being stored. Everything else passes byte for byte.
  */
-import { BOT_SECRET_MIN, SECRET_MIN } from '../config/token.ts';
+import { BOT_SECRET_MIN, SECRET_MIN, secretOf } from '../config/token.ts';
 
 /** Characters `from` to `to` are not printed; a separator of id and secret at `from` shows as a colon. */
 interface Cut {
@@ -115,8 +115,7 @@ export function maskText(text: string, tokens: readonly string[]): string {
 }
 
 /** Of our own tokens, whose secrets are masked wherever they stand. */
-const secretsOf = (tokens: readonly string[]): string[] =>
-  tokens.map((token) => token.slice(token.indexOf(':') + 1));
+const secretsOf = (tokens: readonly string[]): string[] => tokens.map(secretOf);
 
 /** In order, none overlapping another. `ended`: a beginning of an own secret at the end will not go on. */
 function cutsIn(text: string, secrets: readonly string[], ended: boolean): Cut[] {

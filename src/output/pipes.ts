@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { removeQuietly } from '../files.ts';
 
 export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>>>;
 
@@ -31,7 +32,7 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
     closeAll(fds);
     return null;
   } finally {
-    for (const path of paths) remove(path);
+    paths.forEach(removeQuietly);
   }
   const [outRead = -1, outWrite = -1, errRead = -1, errWrite = -1, readFd = -1, writeFd = -1] = fds;
   return {
@@ -45,14 +46,6 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
     /** Closes all: no worker will be spawned with them. */
     discard: () => closeAll(fds),
   };
-}
-
-function remove(path: string): void {
-  try {
-    fs.rmSync(path, { force: true });
-  } catch {
-    // The folder became something else meanwhile, or may not be written any more.
-  }
 }
 
 function closeAll(fds: readonly number[]): void {

@@ -1,5 +1,6 @@
 /** Makes foreign text safe to show: what a stray is called must never move the cursor, forge a line of ours or show a token. */
 import { FOREIGN_TOKEN } from '../config/token.ts';
+import { escapeCharacter } from '../shell.ts';
 
 // C0, DEL, C1, line and paragraph separators, and the marks that reorder or hide text (bidi, zero width, BOM).
 const UNSAFE =
@@ -7,10 +8,7 @@ const UNSAFE =
 const LONE_SURROGATE = /\p{Surrogate}/gu;
 const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\u001b': '\\e' };
 
-function visible(character: string): string {
-  const hex = character.charCodeAt(0).toString(16);
-  return NAMED[character] ?? (hex.length < 3 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`);
-}
+const visible = (character: string): string => NAMED[character] ?? escapeCharacter(character);
 
 /** As in `https://user:password@host`. */
 const PASSWORD = /(:\/\/)[^\s/@:]*:[^\s/@]+@/g;

@@ -4,6 +4,7 @@
  * file, too, where one is asked for; of a detached run all goes to the log, and its words also to who started it, until it is ready.
  * A closed or full stderr is never an error: the worker matters more than our words.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import type { Config } from '../config/load.ts';
 import { LIVE_LINES, type LiveLine } from '../supervisor/status.ts';
@@ -61,13 +62,8 @@ export function createReport(format: Format, tokens: readonly string[], paint: P
       });
     },
     drained(ms) {
-      return new Promise((resolve) => {
-        const timer = setTimeout(resolve, ms);
-        sink.write(Buffer.alloc(0), () => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
+      const all = new Promise<void>((resolve) => sink.write(Buffer.alloc(0), resolve));
+      return Promise.race([all, pause(ms, undefined, { ref: false })]);
     },
   };
 }

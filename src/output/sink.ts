@@ -133,12 +133,20 @@ export function leaveGoneTerminal(): void {
       const stat = fs.fstatSync(fd);
       const isGone =
         stat.isCharacterDevice() && !tty.isatty(fd) && stat.rdev !== fs.statSync('/dev/null').rdev;
-      if (!isGone) continue;
-      // The lowest free number is given next: the one just closed.
-      fs.closeSync(fd);
-      fs.openSync('/dev/null', 'r+');
+      if (isGone) replaceByNull(fd);
     } catch {
       // Not open, or no /dev/null: nothing that could be put right here.
     }
+  }
+}
+
+/** Replaces an open file by /dev/null. */
+export function replaceByNull(fd: number): void {
+  try {
+    fs.closeSync(fd);
+    // open(2) returns the lowest free number, which is the one just closed.
+    fs.openSync('/dev/null', 'r+');
+  } catch {
+    // It was not open.
   }
 }

@@ -6,17 +6,6 @@ import type { StatusDocument } from '../supervisor/status.ts';
 import { plain, plainCommand } from './plain.ts';
 import { count, howItEnded, type Level, leaseParts, size, span, WAYS } from './words.ts';
 
-/** One row; what does not fit on a small screen is left out from its end, part by part. */
-export interface StatusRow {
-  readonly label: string;
-  readonly level: Level;
-  readonly parts: readonly string[];
-  /** On lines of their own, where there is room. */
-  readonly rest: readonly string[];
-  /** The lower, the longer it stays on a small screen. */
-  readonly rank: number;
-}
-
 /** What a state is called; on a small screen up to the colon. */
 const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
   starting: 'starting',
@@ -47,15 +36,19 @@ export function botName({ bot }: Pick<StatusDocument, 'bot'>): string {
   return bot?.id ? `bot ${bot.id}` : 'singlepoll';
 }
 
-type MaybePart = string | null | false;
+export type StatusRow = ReturnType<typeof row>;
 
+/**
+ * What does not fit on a small screen is left out from the end of `parts`; the lower `rank`, the longer the row stays there. `rest` stands
+ * on lines of its own, where there is room.
+ */
 function row(
   label: string,
   rank: number,
-  parts: readonly MaybePart[],
+  parts: readonly (string | null | false)[],
   level: Level = 'info',
   rest: readonly string[] = [],
-): StatusRow {
+) {
   return { label, rank, level, rest, parts: parts.filter((it) => typeof it === 'string') };
 }
 

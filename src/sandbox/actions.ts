@@ -4,8 +4,15 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkedFault, FAULT_KINDS, type Fault, type SandboxBot, type SandboxCore } from './core.ts';
-import { describeRequest } from './log.ts';
+import { parseObject } from '../config/files.ts';
+import {
+  checkedFault,
+  FAULTS,
+  type Fault,
+  type RequestRecord,
+  type SandboxBot,
+  type SandboxCore,
+} from './core.ts';
 
 type Input = Readonly<Record<string, unknown>>;
 export type Sandbox = SandboxCore & { readonly root: string };
@@ -110,9 +117,9 @@ export async function control(
 
 /** Throws if the text is no JSON object. */
 function jsonObject(text: string): Record<string, unknown> {
-  const value: unknown = JSON.parse(text);
-  if (typeof value !== 'object' || value === null) throw new Error('a JSON object is needed');
-  return value as Record<string, unknown>;
+  const value = parseObject<Record<string, unknown>>(text);
+  if (value === null) throw new Error('a JSON object is needed');
+  return value;
 }
 
 export const CONSOLE_HELP = `Type a line:
@@ -132,51 +139,47 @@ export const CONSOLE_HELP = `Type a line:
   !help                      this
   @ID in front of a line means the bot with that id; a text that begins with ! is typed with two`;
 
-/** What a typed line asks for: an action with its input, or only a text to show. */
-export type Line = { readonly action: ActionName; readonly input: Input } | { readonly text: string } | null;
+/** What a typed line asks for. */
+type Order = readonly [action: ActionName, input: Input];
 
 /** Typed command → action, with the meaning of the first number and the first word after it. */
-const COMMANDS: Readonly<Record<string, (number: number | undefined, word: string) => [ActionName, Input]>> =
-  {
-    bots: () => ['GET ', {}],
-    bot: () => ['POST /bots', {}],
-    webhook: (_, url) => ['POST /webhook', { url }],
-    rival: (seconds = 10) => ['POST /rival', { seconds }],
-    log: (last = 10) => ['GET /log', { last }],
-    sent: (last = 10) => ['GET /sent', { last }],
-    clear: () => ['DELETE /faults', {}],
-    revoke: () => ['POST /revoke', {}],
-  };
+const COMMANDS = new Map<string, (number: number | undefined, word: string) => Order>([
+  ['bots', () => ['GET ', {}]],
+  ['bot', () => ['POST /bots', {}]],
+  ['webhook', (_, url) => ['POST /webhook', { url }]],
+  ['rival', (seconds = 10) => ['POST /rival', { seconds }]],
+  ['log', (last = 10) => ['GET /log', { last }]],
+  ['sent', (last = 10) => ['GET /sent', { last }]],
+  ['clear', () => ['DELETE /faults', {}]],
+  ['revoke', () => ['POST /revoke', {}]],
+]);
 
-/** Parses one line; never throws. Null: there is nothing to do. */
-export function parseLine(line: string): Line {
-  const [, id, addressed] = /^@(\d+)(?:\s+|$)(.*)$/s.exec(line.trim()) ?? [];
-  const bot = id === undefined ? {} : { bot: Number(id) };
-  const rest = (addressed ?? line).trim();
-  if (rest === '') return null;
-  try {
-    if (rest.startsWith('!') && !rest.startsWith('!!')) return parseCommand(rest.slice(1).trim(), bot);
-    const input = rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest.replace(/^!!/, '!') };
-    return { action: 'POST /updates', input: { ...bot, ...input } };
-  } catch (error) {
-    return { text: (error as Error).message };
-  }
+/** Parses one line. Throws an error with the text to show where it asks for nothing. */
+export function parseLine(line: string): Order {
+  const [, id, rest = ''] = /^(?:@(\d+)(?:\s+|$))?(.*)$/s.exec(line.trim()) ?? [];
+  const [action, input] = /^!(?!!)/.test(rest)
+    ? parseCommand(rest.slice(1).trim())
+    : ([
+        'POST /updates',
+        rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest.replace(/^!!/, '!') },
+      ] as const);
+  return [action, { ...(id !== undefined && { bot: Number(id) }), ...input }];
 }
 
-function parseCommand(line: string, bot: Input): Line {
+function parseCommand(line: string): Order {
   const [name = '', ...words] = line.split(/\s+/);
   const command = name.toLowerCase();
-  if (command === 'help') return { text: CONSOLE_HELP };
+  if (command === 'help') throw new Error(CONSOLE_HELP);
   const digits = words.find((word) => /^\d+$/.test(word));
   const number = digits === undefined ? undefined : Number(digits);
-  const found = Object.hasOwn(COMMANDS, command) ? COMMANDS[command]?.(number, words[0] ?? '') : undefined;
-  if (found) return { action: found[0], input: { ...bot, ...found[1] } };
+  const found = COMMANDS.get(command)?.(number, words[0] ?? '');
+  if (found) return found;
   const fault = faultOf(command, number, words.includes('*'));
-  if (!fault) return { text: `no such command: !${name} (try !help)` };
+  if (!fault) throw new Error(`no such command: !${name} (try !help)`);
   const odd = words.find((word) => !/^(\*|\d+|[A-Za-z]+)$/.test(word));
-  if (odd !== undefined) return { text: `not understood: ${odd} (a method name or a number is meant here)` };
+  if (odd !== undefined) throw new Error(`not understood: ${odd} (a method name or a number is meant here)`);
   const method = words.find((word) => /^[A-Za-z]+$/.test(word));
-  return { action: 'POST /faults', input: { ...bot, ...(method && { method }), ...fault } };
+  return ['POST /faults', { ...(method && { method }), ...fault }];
 }
 
 function faultOf(command: string, number: number | undefined, always: boolean): Fault | null {
@@ -184,23 +187,33 @@ function faultOf(command: string, number: number | undefined, always: boolean): 
   if (command === '429') return { kind: 'retry-after', retryAfter: number ?? 1 };
   if (/^[45]\d\d$/.test(command)) return { kind: 'status', status: Number(command), count };
   if (command === 'slow') return { kind: 'slow', ms: number ?? 1000 };
-  const kind = FAULT_KINDS.find((known) => known === command && known !== 'status');
+  const kind = FAULTS.find((known) => known === command && known !== 'status');
   return kind ? { kind, count } : null;
 }
 
 /** Carries out a typed line and shows the result. Never rejects. */
 async function perform(sandbox: Sandbox, line: string, show: (line: string) => void): Promise<void> {
-  const parsed = parseLine(line);
-  if (parsed === null) return;
-  if ('text' in parsed) return show(parsed.text);
-  const { action, input } = parsed;
   try {
+    const [action, input] = parseLine(line);
     if (action === 'GET /log')
       for (const record of selected(sandbox.log, input)) show(describeRequest(record));
     else show(JSON.stringify(await ACTIONS[action](sandbox, input)));
   } catch (error) {
     show((error as Error).message);
   }
+}
+
+/** One request as a line: method, parameters, result, duration. */
+function describeRequest(record: RequestRecord): string {
+  const { bot, method, params, status, error, startedAtMs, endedAtMs, delivered } = record;
+  const time = new Date(record.startedAtUnixMs).toISOString().slice(11, 23);
+  const asked = Object.entries(params).map(([name, value]) => ` ${name}=${value.slice(0, 40)}`);
+  const outcome =
+    endedAtMs === null
+      ? `open${record.clientGoneAtMs === null ? '' : ', client gone'}`
+      : `${status || 'no answer'}${error ? ` ${error}` : ''} after ${Math.round(endedAtMs - startedAtMs)} ms`;
+  const updates = delivered.length === 0 ? '' : `, ${delivered.length} updates`;
+  return `${time} ${bot} port ${record.remotePort} ${method}${asked.join('')} → ${outcome}${updates}`;
 }
 
 /** Carries out each line of the input until that ends; `show` gets every line to print. */
@@ -212,7 +225,7 @@ export async function serveConsole(
   try {
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
       // Not awaited, as a rival polls for a while and the next line need not wait for that.
-      void perform(sandbox, line, show);
+      if (!/^\s*(@\d+\s*)?$/.test(line)) void perform(sandbox, line, show);
     }
   } catch {
     // The sandbox goes on without its terminal.

@@ -4,6 +4,7 @@
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll,
  * fail_query_conflict, process_set_webhook_query), Client.h for the constants; tdlib/td TQueue.cpp.
  */
+import { parseObject } from '../config/files.ts';
 import { type Args, booleanArg, integerArg } from '../gateway/params.ts';
 import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
 
@@ -86,13 +87,9 @@ export function createBot(clock: Clock, firstUpdateId: number) {
 
   /** Changes nothing if the text is absent, no JSON or no array of strings; an empty array means the default. */
   function takeAllowedUpdates(text: string): void {
-    try {
-      const names: unknown = JSON.parse(text);
-      if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
-        allowed = names.length === 0 ? null : names;
-    } catch {
-      // The server ignores it.
-    }
+    const names = parseObject(text);
+    if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
+      allowed = names.length === 0 ? null : names;
   }
 
   /** Sends a 409 at once if none was sent at once in the last 3 s, otherwise holds it for 3 s. */
@@ -128,14 +125,10 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     longPoll.cancel = clock.after(WAKE_AFTER_MS, finishLongPoll);
   }
 
-  /** Drops the updates that `wanted` confirms. An offset of 0, or too far in the future, confirms none (TQueue::get). */
-  function forgetBefore(wanted: number): void {
-    if (wanted < 0) queue = queue.slice(wanted);
-    else if (wanted > 0 && wanted <= nextId + 10) queue = queue.filter(({ id }) => id >= wanted);
-  }
-
   function read(offset: number, limit: number, timeoutS: number, reply: Reply): void {
-    forgetBefore(offset);
+    // An offset of 0, or too far in the future, confirms no update (TQueue::get).
+    if (offset < 0) queue = queue.slice(offset);
+    else if (offset > 0 && offset <= nextId + 10) queue = queue.filter(({ id }) => id >= offset);
     if (queue.length === 0 && timeoutS > 0) {
       abortLongPoll(CONFLICT.poller);
       const cancel = clock.after(timeoutS * 1000, finishLongPoll);
@@ -150,10 +143,7 @@ export function createBot(clock: Clock, firstUpdateId: number) {
   }
 
   function getUpdates(args: Args, reply: Reply): void {
-    if (webhook !== '') {
-      conflict(CONFLICT.webhookActive, reply);
-      return;
-    }
+    if (webhook !== '') return void conflict(CONFLICT.webhookActive, reply);
     const offset = integerArg(args, 'offset', 0);
     let limit = integerArg(args, 'limit', 100, 1, 100);
     let timeoutS = integerArg(args, 'timeout', 0, 0, LONG_POLL_MAX_S);

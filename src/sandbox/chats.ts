@@ -10,23 +10,6 @@ const SENT_MAX = 1000;
 const FILES_MAX = 20;
 const PARAM_CHARS_MAX = 1024;
 
-export interface SentMessage {
-  readonly bot: number;
-  readonly method: string;
-  readonly chatId: string;
-  /** Text or caption. */
-  readonly text: string;
-  readonly messageId: number;
-  readonly params: Readonly<Record<string, string>>;
-  /** Files uploaded with the call; `sha256` in hex. */
-  readonly uploads: readonly {
-    readonly field: string;
-    readonly fileName: string;
-    readonly bytes: number;
-    readonly sha256: string;
-  }[];
-}
-
 /** How the names of the Bot API's methods begin, so that a misspelt one gets a 404 and a new one `true`. */
 const METHOD =
   /^(add|answer|approve|ban|close|convert|copy|create|decline|delete|edit|export|forward|get|gift|hide|kick|leave|pin|post|promote|read|refund|remove|reopen|replace|repost|restrict|revoke|save|send|set|stop|transfer|unban|unhide|unpin|upgrade|upload|verify)[a-z]+$/;
@@ -44,17 +27,10 @@ const FIXED: Readonly<Record<string, unknown>> = {
 };
 
 export function createChats() {
-  const sent: SentMessage[] = [];
+  const sent: ReturnType<typeof sentMessage>[] = [];
   const files = new Map<string, UploadedFile>();
   let lastMessageId = 0;
   let lastFileId = 0;
-
-  function keep(file: UploadedFile): string {
-    const id = `sandbox${++lastFileId}`;
-    files.set(id, file);
-    files.delete(`sandbox${lastFileId - FILES_MAX}`);
-    return id;
-  }
 
   /** A file as messages show it; files of other servers and URLs are not fetched. */
   function describe(id: string): object {
@@ -72,22 +48,11 @@ export function createChats() {
     const value = args.get(field);
     const attached = value.startsWith('attach://') ? value.slice(9) : field;
     const upload = args.files.find((file) => file.field === attached);
-    const id = upload ? keep(upload) : value;
+    const id = upload ? `sandbox${++lastFileId}` : value;
+    if (upload) files.set(id, upload).delete(`sandbox${lastFileId - FILES_MAX}`);
     if (id === '') return `Bad Request: there is no ${field.replace('_', ' ')} in the request`;
     const file = field === 'photo' ? [{ ...describe(id), width: 90, height: 90 }] : describe(id);
     return { [field]: file, ...(args.get('caption') !== '' && { caption: args.get('caption') }) };
-  }
-
-  function note(bot: number, method: string, args: Args, messageId: number): void {
-    const params = [...args.entries()].map(([name, value]) => [name, value.slice(0, PARAM_CHARS_MAX)]);
-    const uploads = args.files.map(({ field, fileName, bytes }) => ({
-      ...{ field, fileName, bytes: bytes.length },
-      sha256: createHash('sha256').update(bytes).digest('hex'),
-    }));
-    const text = args.get('text') || args.get('caption');
-    const chatId = args.get('chat_id');
-    sent.push({ bot, method, chatId, text, messageId, params: Object.fromEntries(params), uploads });
-    if (sent.length > SENT_MAX) sent.shift();
   }
 
   function message(bot: { id: number; user: object }, method: string, args: Args): Answer {
@@ -98,7 +63,8 @@ export function createChats() {
     const isNew = !/^(edit|stop)/.test(method);
     const messageId = isNew ? ++lastMessageId : integerArg(args, 'message_id', 0);
     if (messageId === 0) return failure(400, 'Bad Request: message identifier is not specified');
-    note(bot.id, method, args, messageId);
+    sent.push(sentMessage(bot.id, method, args, messageId));
+    if (sent.length > SENT_MAX) sent.shift();
     const date = Math.floor(Date.now() / 1000);
     const result = { message_id: messageId, from: bot.user, chat: chat(chatId), date, ...what };
     if (method.startsWith('copymessage')) return success({ message_id: messageId });
@@ -121,6 +87,17 @@ export function createChats() {
       return success({ ...describe(id), file_path: `documents/${id}` });
     },
   };
+}
+
+function sentMessage(bot: number, method: string, args: Args, messageId: number) {
+  const params = [...args.entries()].map(([name, value]) => [name, value.slice(0, PARAM_CHARS_MAX)] as const);
+  const uploads = args.files.map(({ field, fileName, bytes }) => {
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    return { field, fileName, bytes: bytes.length, sha256 };
+  });
+  const text = args.get('text') || args.get('caption');
+  const chatId = args.get('chat_id');
+  return { bot, method, chatId, text, messageId, params: Object.fromEntries(params), uploads };
 }
 
 function chat(chatId: string): object {

@@ -1,10 +1,11 @@
 /** What a sandbox holds, and what can be done with it by word of mouth: bots, messages, faults, the log. HTTP is in server.ts. */
 import { randomBytes, randomInt } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
-import { type Args, createArgs } from '../gateway/params.ts';
+import { EventEmitter } from 'node:events';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { FOREIGN_TOKEN, readToken } from '../config/token.ts';
+import { type Args, createArgs, integerArg } from '../gateway/params.ts';
 import {
   type Answer,
-  type Bot,
   CONFLICT,
   createBot,
   failure,
@@ -14,27 +15,11 @@ import {
   tooManyRequests,
 } from './bot.ts';
 import { createChats } from './chats.ts';
-import { createRequestLog } from './log.ts';
 
-const TOKEN_SHAPE = /^[1-9]\d{0,15}:[A-Za-z0-9_-]{24,64}$/;
-const ABILITIES = {
-  can_join_groups: true,
-  can_read_all_group_messages: false,
-  supports_inline_queries: false,
-  can_connect_to_business: false,
-  has_main_web_app: false,
-};
+const REMEMBERED = 20_000;
+const PARAM_CHARS_MAX = 1024;
 
-export const FAULT_KINDS = [
-  'status',
-  'html',
-  'retry-after',
-  'reset',
-  'hang',
-  'garbage',
-  'slow',
-  'gone',
-] as const;
+export const FAULTS = ['status', 'html', 'retry-after', 'reset', 'hang', 'garbage', 'slow', 'gone'] as const;
 
 export interface Fault {
   /**
@@ -42,7 +27,7 @@ export interface Fault {
    * reset: the connection is reset and the call not carried out · hang: never answered · garbage: 200 with a body that
    * is no JSON · slow: carried out at once, answered `ms` later · gone: carried out, but the answer is lost.
    */
-  readonly kind: (typeof FAULT_KINDS)[number];
+  readonly kind: (typeof FAULTS)[number];
   /** Only this method (any case); absent: all. */
   readonly method?: string | undefined;
   /** Only this bot id; absent: all. */
@@ -57,13 +42,9 @@ export interface Fault {
   readonly count?: number | undefined;
 }
 
-export interface SandboxBot extends Bot {
-  readonly id: number;
-  readonly token: string;
-  readonly username: string;
-}
-
 export type SandboxCore = ReturnType<typeof createCore>;
+export type SandboxBot = ReturnType<typeof createMember>;
+export type RequestRecord = ReturnType<typeof recordOf>;
 
 /** A token that looks real (an id of 9 or 10 digits, a secret of 35) but belongs to no bot. */
 export function randomToken(): string {
@@ -73,7 +54,8 @@ export function randomToken(): string {
 export function createCore() {
   const bots = new Map<string, SandboxBot>();
   const chats = createChats();
-  const log = createRequestLog();
+  const log: RequestRecord[] = [];
+  const requests = new EventEmitter<{ start: [RequestRecord]; end: [RequestRecord] }>();
   let faults: readonly Fault[] = [];
   let lastTextId = 0;
 
@@ -90,7 +72,7 @@ export function createCore() {
     const { id, username } = bot;
     const user = { id, is_bot: true, first_name: 'Sandbox bot', username };
     const isGetMe = method.toLowerCase() === 'getme';
-    reply(isGetMe ? success({ ...user, ...ABILITIES }) : chats.call({ id, user }, method, args));
+    reply(isGetMe ? success({ ...user, can_join_groups: true }) : chats.call({ id, user }, method, args));
   }
 
   return {
@@ -98,8 +80,23 @@ export function createCore() {
     find: (token: string) => bots.get(token),
     file: chats.file,
     sent: chats.sent,
-    log: log.records,
-    ...{ startRecord: log.start, endRecord: log.end, onRequest: log.onRequest },
+    log,
+    /** Tells of the start and the end of each. */
+    requests,
+    /** Records a request that has arrived, and later when its client leaves. */
+    startRecord(response: ServerResponse, bot: number, method: string, args: Args): RequestRecord {
+      const record = recordOf((log.at(-1)?.id ?? 0) + 1, response, bot, method, args);
+      response.once('close', () => {
+        if (record.endedAtMs === null) record.clientGoneAtMs = performance.now();
+      });
+      log.push(record);
+      if (log.length > REMEMBERED * 1.1) log.splice(0, log.length - REMEMBERED);
+      requests.emit('start', record);
+      return record;
+    },
+    endRecord(record: RequestRecord, outcome: Partial<RequestRecord>): void {
+      requests.emit('end', Object.assign(record, outcome, { endedAtMs: performance.now() }));
+    },
     /** With the number of calls left; 0: until cleared. */
     faults: () => faults,
     fault: (fault: Fault) => (faults = [...faults, { ...fault, count: fault.count ?? 1 }]),
@@ -117,12 +114,10 @@ export function createCore() {
     bots: () => [...bots.values()],
     /** Registers a bot and returns its token; a known bot restarts with an empty queue. Throws on a malformed token. */
     addBot(token = randomToken()): string {
-      if (!TOKEN_SHAPE.test(token))
+      if (!readToken(token).ok)
         throw new Error('not the shape of a bot token: digits, a colon, at least 24 characters');
-      const id = Number(token.split(':')[0]);
-      const bot = createBot(systemClock, randomInt(200_001, 1_000_000_000));
       bots.get(token)?.finishPoll();
-      bots.set(token, { ...bot, id, token, username: `sandbox_${id}_bot` });
+      bots.set(token, createMember(token));
       return token;
     },
     /** Makes the token invalid (401) from now on, and answers a waiting poll. */
@@ -134,6 +129,41 @@ export function createCore() {
     /** Makes a Bot API call from inside, without HTTP and log. */
     call: (token: string, method: string, params: Record<string, string>) =>
       new Promise<Answer>((resolve) => carryOut(botOf(token), method, createArgs(params), resolve)),
+  };
+}
+
+function createMember(token: string) {
+  const id = Number(token.split(':')[0]);
+  const bot = createBot(systemClock, randomInt(200_001, 1_000_000_000));
+  return { ...bot, id, token, username: `sandbox_${id}_bot` };
+}
+
+/** One request: which client asked what when, and what the answer was; without tokens. Times are of performance.now(). */
+function recordOf(id: number, { req }: ServerResponse, bot: number, method: string, args: Args) {
+  const shown = (text: string) => text.slice(0, PARAM_CHARS_MAX).replace(FOREIGN_TOKEN, '$1:…');
+  const startedAtMs = performance.now();
+  return {
+    id,
+    /** 0: the token names no bot. */
+    bot,
+    /** As sent (any case); `''`: none. */
+    method: shown(method),
+    params: Object.fromEntries([...args.entries()].map(([name, value]) => [name, shown(value)])),
+    /** Raw `offset` of a getUpdates; null for other methods. */
+    offset: method.toLowerCase() === 'getupdates' ? integerArg(args, 'offset', 0) : null,
+    userAgent: req.headers['user-agent'] ?? '',
+    /** The client's port: the same for all requests of one kept-alive connection. */
+    remotePort: req.socket.remotePort ?? 0,
+    startedAtMs,
+    startedAtUnixMs: Math.round(performance.timeOrigin + startedAtMs),
+    /** When it was answered or given up (reset, lost); null while it is open. */
+    endedAtMs: null as number | null,
+    /** When the client closed the connection before the answer, which the Bot API ignores; null otherwise. */
+    clientGoneAtMs: null as number | null,
+    /** HTTP status; 0: nothing was sent (reset, hang, lost answer). */
+    status: 0,
+    error: null as string | null,
+    delivered: [] as readonly number[],
   };
 }
 
@@ -155,8 +185,7 @@ function textUpdate(messageId: number, text: string): object {
 /** Checks a fault that came as JSON; throws an error that says what is wrong with it. */
 export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
   const { kind, method, status = 502 } = given as Partial<Fault>;
-  if (!FAULT_KINDS.some((known) => known === kind))
-    throw new Error(`kind must be one of ${FAULT_KINDS.join(', ')}`);
+  if (!FAULTS.some((known) => known === kind)) throw new Error(`kind must be one of ${FAULTS.join(', ')}`);
   if (method !== undefined && typeof method !== 'string') throw new Error('method must be a string');
   for (const name of ['bot', 'status', 'retryAfter', 'ms', 'count'])
     if (given[name] !== undefined && !(Number.isInteger(given[name]) && (given[name] as number) >= 0))

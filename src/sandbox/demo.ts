@@ -1,7 +1,6 @@
 /** The demo of `start --sandbox`: a bot in trouble (a webhook, updates waiting, a forgotten poller), and a new message now and then. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startSandbox } from './server.ts';
 
 const OLD_WEBHOOK = 'https://old-host.example/telegram/hook';
@@ -30,10 +29,7 @@ export async function prepareDemo(strayScript: string) {
   const messages = setInterval(() => {
     sandbox.injectText(token, `message ${++count} while you watch`);
   }, MESSAGE_EVERY_MS).unref();
-  const gone = once(stray, 'exit').then(
-    () => 'ended before it polled',
-    () => 'could not be started',
-  );
+  const gone = once(stray, 'exit').catch(() => {});
 
   /** Stops the messages, the stray and the sandbox; resolves when the stray is gone. */
   async function close(): Promise<void> {
@@ -46,14 +42,12 @@ export async function prepareDemo(strayScript: string) {
     await sandbox.close();
   }
 
-  const polled = new Promise<null>((resolve) => {
-    sandbox.onRequest(({ request }) => request.method === 'getUpdates' && resolve(null));
-  });
-  const late = sleep(STRAY_START_MS, `did not poll within ${STRAY_START_MS} ms`, { ref: false });
-  const problem = await Promise.race([polled, gone, late]);
-  if (problem !== null) {
+  try {
+    // Its first request is its first poll.
+    await once(sandbox.requests, 'start', { signal: AbortSignal.timeout(STRAY_START_MS) });
+  } catch {
     await close();
-    throw new Error(`the stray of the rehearsal ${problem}`);
+    throw new Error(`the stray of the rehearsal did not poll within ${STRAY_START_MS} ms`);
   }
   return { root, token, strayPid: stray.pid ?? 0, close };
 }

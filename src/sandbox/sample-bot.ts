@@ -9,18 +9,9 @@ const POLL_TIMEOUT_S = 25;
 const RETRY_MS = 1000;
 const IDLE_MS = 3_600_000;
 
-interface Update {
-  readonly update_id: number;
-  readonly message?: { readonly text?: string; readonly chat: { readonly id: number } };
-}
-
-interface Reply {
-  readonly ok: boolean;
-  readonly result?: Update[];
-  readonly error_code?: number;
-  readonly description?: string;
-  readonly parameters?: { readonly retry_after?: number };
-}
+type Update = { update_id: number; message?: { text?: string; chat: { id: number } } };
+type Reply = { ok: boolean; result?: Update[]; parameters?: { retry_after?: number } } & Partial<Failure>;
+type Failure = { error_code: number; description: string };
 
 const { TELEGRAM_BOT_TOKEN: token = '', TELEGRAM_API_ROOT: root, POLLING_ENABLED } = process.env;
 const url = `${(root || 'https://api.telegram.org').replace(/\/+$/, '')}/bot${token}`;

@@ -9,25 +9,20 @@ import type { AddressInfo } from 'node:net';
 import { readArgs, readBody, routeOf, splitTarget, UnreadableRequest } from '../gateway/params.ts';
 import { control } from './actions.ts';
 import { type Answer, failure, type Reply, systemClock } from './bot.ts';
-import { createCore, type Fault, faultAnswer, randomToken } from './core.ts';
-import type { RequestRecord } from './log.ts';
+import { createCore, faultAnswer, randomToken } from './core.ts';
 
-const KEEP_ALIVE_MS = 500_000;
-const HEADER_BYTES_MAX = 1 << 18;
+/** Requests may hang, as that is one of the faults. */
+const LIMITS = {
+  requireHostHeader: false,
+  keepAliveTimeout: 500_000,
+  maxHeaderSize: 1 << 18,
+  requestTimeout: 0,
+  headersTimeout: 0,
+};
 const BODY_BYTES_MAX = 60 * 1024 * 1024;
 
-export interface SandboxOptions {
-  /** 0 or absent: any free port. */
-  readonly port?: number;
-  /** Absent: one bot with a random token. */
-  readonly tokens?: readonly string[];
-  /** Default 127.0.0.1. */
-  readonly host?: string;
-}
-
-/** Starts a sandbox. Rejects when the port is taken or a token is malformed. */
-export async function startSandbox(options: SandboxOptions = {}) {
-  const { host = '127.0.0.1' } = options;
+/** Starts a sandbox, at any free port if that is 0, with a bot for each token. Rejects when the port is taken or a token is malformed. */
+export async function startSandbox({ port: asked = 0, tokens = [randomToken()], host = '127.0.0.1' } = {}) {
   const core = createCore();
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -50,16 +45,7 @@ export async function startSandbox(options: SandboxOptions = {}) {
     const method = route.method === '' ? args.get('method') : route.method;
     const record = core.startRecord(response, bot?.id ?? 0, method, args);
     const fault = core.strike(method, record.bot);
-    answerCall((reply) => core.carryOut(bot, method, args, reply), fault, record, response);
-  }
-
-  /** Carries out the call and answers it, unless a fault applies. */
-  function answerCall(
-    call: (reply: Reply) => void,
-    fault: Fault | null,
-    record: RequestRecord,
-    response: ServerResponse,
-  ): void {
+    const call = (reply: Reply) => core.carryOut(bot, method, args, reply);
     const deliver = ({ status, body, retryAfter, delivered = [] }: Answer): void => {
       const { description = null } = body as { description?: string };
       core.endRecord(record, { status, delivered, error: status === 200 ? null : description });
@@ -81,25 +67,14 @@ export async function startSandbox(options: SandboxOptions = {}) {
     }
   }
 
-  const tokens = (options.tokens ?? [randomToken()]).map((token) => core.addBot(token));
-  const server = createServer(
-    {
-      requireHostHeader: false,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      maxHeaderSize: HEADER_BYTES_MAX,
-      noDelay: true,
-    },
-    (request, response) => {
-      handle(request, response).catch((error: unknown) => {
-        if (error instanceof UnreadableRequest) return sendEmpty(response, error.status);
-        response.destroy(); // the client went away in the middle of its request
-      });
-    },
-  );
-  // Requests may hang, as that is one of the faults.
-  server.requestTimeout = 0;
-  server.headersTimeout = 0;
-  server.listen(options.port ?? 0, host);
+  for (const token of tokens) core.addBot(token);
+  const server = createServer(LIMITS, (request, response) => {
+    handle(request, response).catch((error: unknown) => {
+      if (error instanceof UnreadableRequest) return sendEmpty(response, error.status);
+      response.destroy(); // the client went away in the middle of its request
+    });
+  });
+  server.listen(asked, host);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
 

@@ -3,12 +3,13 @@
  * the start and leaves when the run is ready, or a program that owns the supervisor (src/api), which never outlives it. Each line is
  * one JSON object. The other way goes one byte at most, by which the program asks to stop; when the starter is gone, its end closes.
  */
-import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
+import { parseObject } from '../config/files.ts';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
+import { replaceByNull } from '../output/sink.ts';
 import { painter } from '../output/words.ts';
 import type { RunState } from '../supervisor/status.ts';
 
@@ -34,23 +35,13 @@ const END_MS = 500;
 /** No more states are sent to a starter that has left this much unread. */
 const UNREAD_MAX = 64 * 1024;
 
-/** For the program. A signal would count as a second one where the first, as Ctrl-C, has reached program and supervisor. */
-export function askToStop(link: Writable): void {
-  link.write('.');
-}
-
 /** For the starter. */
 export function readLink(link: Readable, onMessage: (message: LinkMessage) => void): void {
   link.on('error', () => {});
   createInterface({ input: link }).on('line', (line) => {
-    let message: LinkMessage;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      // Cut short by a SIGKILL.
-      return;
-    }
-    onMessage(message);
+    const message = parseObject<LinkMessage>(line);
+    // Null: cut short by a SIGKILL.
+    if (message) onMessage(message);
   });
 }
 
@@ -104,7 +95,8 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
       if (!isDetached) return;
       isGone = true;
       socket.end(() => socket.destroy());
-      leaveStderr();
+      // Until now Node's own crash messages went to the starter.
+      replaceByNull(2);
     },
     /** The starter asks for the end, or has gone. Replaces the listener; calls it at once where that has happened already. */
     onStop(next: (reason: string) => void): void {
@@ -134,15 +126,4 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
         tell({ text: Buffer.from(bytes).toString() }, onFree),
     },
   };
-}
-
-/** Replaces stderr by /dev/null: until now Node's own crash messages went to the starter. */
-function leaveStderr(): void {
-  try {
-    closeSync(2);
-    // open(2) returns the lowest free number, which is the one just closed.
-    openSync('/dev/null', 'r+');
-  } catch {
-    // It was not open, so nothing keeps the starter's end open.
-  }
 }

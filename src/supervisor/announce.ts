@@ -127,14 +127,11 @@ export async function identify(
   api: BotApi,
   signal: AbortSignal,
 ): Promise<Me> {
-  const tokenSource = config.tokenSource ?? 'unknown';
-  const me = await retrying(() => api.call<Me>('getMe', {}, { signal }), {
-    what: 'getMe',
-    apiRoot: config.apiRoot,
-    tokenSource,
-    signal,
-    say: (text) => report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
-  });
+  const { tokenSource } = config;
+  const ask = () => api.call<Me>('getMe', {}, { signal });
+  const me = await retrying('getMe', ask, config, signal, (text) =>
+    report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
+  );
   const isUsual = config.apiRootSource === 'default' || config.sandbox;
   const root = isUsual ? '' : `, at ${config.apiRoot} (${config.apiRootSource})`;
   const name = `@${me.username ?? '(no username)'} (id ${me.id})`;

@@ -5,7 +5,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
+import { EXIT, SinglepollError, VERSION } from '../errors.ts';
 import {
   claimLock,
   type Holder,
@@ -19,7 +19,6 @@ import { runsSinglepoll } from '../lock/look.ts';
 import { aliveStat, isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { stopTargets, type Target } from '../strays/stop.ts';
-import { VERSION } from '../version.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import {
   cannotAsk,

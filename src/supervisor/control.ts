@@ -8,10 +8,12 @@
  * socket of the own state folder only, never to a path that somebody else has given.
  */
 import { once } from 'node:events';
-import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { parseObject } from '../config/files.ts';
+import { removeQuietly } from '../files.ts';
 import { completeStatus, type StatusDocument } from './status.ts';
 
 export interface Request {
@@ -45,7 +47,7 @@ const PATH_BYTES_MAX = 100;
 
 /** Listens on `socketPath`, replacing what a dead supervisor left. Rejects with the system's error. */
 export async function serveControl(socketPath: string, handle: Handler) {
-  removeSocket(socketPath);
+  removeQuietly(socketPath);
   const open = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     open.add(socket);
@@ -69,21 +71,13 @@ export async function serveControl(socketPath: string, handle: Handler) {
     /** Takes no more requests and removes the socket; answers that are under way still go out. */
     close(): void {
       server.close();
-      removeSocket(socketPath);
+      removeQuietly(socketPath);
     },
     /** Resolves when the last answer has gone out, at most after `ms`. */
     async drained(ms: number): Promise<void> {
       if (open.size > 0) await once(server, 'close', { signal: AbortSignal.timeout(ms) }).catch(() => {});
     },
   };
-}
-
-function removeSocket(socketPath: string): void {
-  try {
-    rmSync(socketPath, { force: true });
-  } catch {
-    // Its folder has become something else, or may not be written: listen(2) says so, and at the end it does not matter.
-  }
 }
 
 function serveOne(socket: net.Socket, handle: Handler): void {
@@ -121,18 +115,8 @@ function serveOne(socket: net.Socket, handle: Handler): void {
 }
 
 function parseRequest(line: string): Request | null {
-  const value = parseObject(line);
-  return typeof value?.cmd === 'string' ? (value as Request) : null;
-}
-
-/** One line of the channel; null: not an object of JSON. */
-function parseObject(line: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
+  const value = parseObject<Request>(line);
+  return typeof value?.cmd === 'string' ? value : null;
 }
 
 export class NoSupervisor extends Error {}
@@ -186,7 +170,7 @@ async function askOnce(
     return await new Promise<Answer>((resolve, reject) => {
       let text = '';
       const take = (line: string) => {
-        const value = parseObject(line);
+        const value = parseObject<Partial<Answer>>(line);
         if (value === null) reject(new NoAnswer('what listens there does not answer as a supervisor does'));
         else if (value.ok !== undefined) resolve(value as Answer);
         else if (value.live) onLive?.(value.live);

@@ -6,8 +6,7 @@ import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
 import type { Eyes, Stray, StrayFinder } from '../strays/finder.ts';
 import { createProver } from '../strays/prover.ts';
-import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
-import { maskWebhookUrl } from '../telegram/webhook.ts';
+import { type BotApi, maskWebhookUrl, type WebhookInfo } from '../telegram/bot-api.ts';
 import { describe, presentSupervisor } from './holder.ts';
 import { createSweeper } from './sweep.ts';
 

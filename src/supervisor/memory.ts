@@ -3,12 +3,11 @@
  * which `reset` starts again, and why the last run ended, for a `status` that finds none. A command that holds a token is not
  * remembered.
  */
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { jsonIn } from '../config/files.ts';
 import type { RawFlags } from '../config/options.ts';
 import { holdsTokenShape } from '../config/token.ts';
-import { writeWhole } from '../files.ts';
+import { mayWriteWhole, removeQuietly, writeWhole } from '../files.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Ending } from './table.ts';
@@ -32,7 +31,7 @@ export function rememberStart(botDir: string, start: LastStart): void {
     writeWhole(file, `${JSON.stringify(start, null, 2)}\n`);
   } catch (error) {
     // Better none than the command of the start before: `reset` would run a program that was replaced.
-    rmSync(file, { force: true });
+    removeQuietly(file);
     throw error;
   }
 }
@@ -57,20 +56,10 @@ export function rememberEnd(botDir: string, known: Omit<LastEnd, 'at'>): void {
   const text = (it: string) => plain(maskText(it, []), 500);
   const reason = text(known.reason);
   const end: LastEnd = { ...known, reason, lines: known.lines.map(text), at: new Date().toISOString() };
-  try {
-    writeWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`);
-  } catch {
-    forgetEnd(botDir);
-  }
+  if (!mayWriteWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`)) forgetEnd(botDir);
 }
 
-export function forgetEnd(botDir: string): void {
-  try {
-    rmSync(join(botDir, END_FILE), { force: true });
-  } catch {
-    // A read-only folder: it holds nothing of ours, or what it holds can't be helped.
-  }
-}
+export const forgetEnd = (botDir: string): void => removeQuietly(join(botDir, END_FILE));
 
 /** Null: none ended for a reason of its own. */
 export function recallEnd(botDir: string): LastEnd | null {

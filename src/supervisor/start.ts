@@ -3,14 +3,13 @@
  * the run ends. With the lock in hand supervise.ts takes over.
  */
 import { hostname } from 'node:os';
-import { EXIT, SinglepollError } from '../errors.ts';
+import { EXIT, SinglepollError, VERSION } from '../errors.ts';
 import type { Holder } from '../lock/lock.ts';
 import { portHolder } from '../machine/sockets.ts';
 import { logPath, rememberLog } from '../output/log.ts';
 import { openRunOutput, type RunOutput } from '../output/report.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';
 import { painter } from '../output/words.ts';
-import { VERSION } from '../version.ts';
 import { identify, sayConfiguration, sayDeployMode } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';

@@ -3,6 +3,7 @@
  * (latency, lease, log, alerts) is asked of its owner at that moment.
  */
 import type { Config } from '../config/load.ts';
+import { VERSION } from '../errors.ts';
 import {
   SECOND_CURE,
   SECOND_CURE_LOOP,
@@ -20,7 +21,6 @@ import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../output/words.ts';
 import type { Seen } from '../service/notify.ts';
-import { VERSION } from '../version.ts';
 import { type Moment, newRecord, noted, type StatusEvent, type StatusRecord } from './record.ts';
 import {
   type AlertsEntry,

@@ -3,6 +3,7 @@
  * the one at the terminal, what it waits for itself.
  */
 import { EXIT } from '../errors.ts';
+import { botName } from '../output/status-rows.ts';
 import { duration, leaseWords, span } from '../output/words.ts';
 import type { Link } from '../service/link.ts';
 import type { StatusRecord } from './record.ts';
@@ -60,7 +61,8 @@ export function untilReady(run: Run, link: Link | null) {
     const log = output.logFacts();
     const where = log ? `; log ${log.path}` : '';
     isReady = true;
-    link?.ready(`${name(status.record)} ${what}: supervisor ${process.pid}${worker}${where}`);
+    const name = status.record.bot ? botName(status.record) : 'the worker';
+    link?.ready(`${name} ${what}: supervisor ${process.pid}${worker}${where}`);
     output.leaveStarter();
   }
 
@@ -91,11 +93,6 @@ export function untilReady(run: Run, link: Link | null) {
 /** Before the lock is ours. */
 export function standsBy(botId: number | null): string {
   return `bot ${botId} stands by until the present supervisor leaves: pid ${process.pid}; kill ${process.pid} ends it`;
-}
-
-function name({ bot }: StatusRecord): string {
-  if (!bot) return 'the worker';
-  return bot.username ? `@${bot.username} (${bot.id})` : `bot ${bot.id}`;
 }
 
 /** What a run waits for at present, for the last line of a terminal; null: nothing. `nowMs` monotonic, `unixMs` the wall clock. */

@@ -5,10 +5,9 @@
 import { EXIT, SinglepollError } from '../errors.ts';
 import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { count } from '../output/words.ts';
-import type { BotApi, Reply } from '../telegram/bot-api.ts';
+import { type BotApi, clearWebhook, type WebhookOutcome } from '../telegram/bot-api.ts';
 import type { ApiReach } from '../telegram/reach.ts';
 import { retrying, tokenRefused } from '../telegram/reach.ts';
-import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { WebhookWatch } from './ahead.ts';
 import type { Run } from './run.ts';
 import type { Ending } from './table.ts';
@@ -18,44 +17,39 @@ const SETTLES_MS = 300;
 
 export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): WebhookWatch {
   const { report, status, config, bus, loop } = run;
-  const { apiRoot } = config;
-  const tokenSource = config.tokenSource ?? 'unknown';
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
 
-  const clear = async (dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> =>
+  const clear = async (dropPending: boolean, signal: AbortSignal) =>
     await clearWebhook(api, { keep: config.keepWebhook, dropPending, signal });
 
-  function note(outcome: WebhookOutcome, isRunning: boolean): void {
-    lastMs = performance.now();
-    if (outcome.kind === 'kept' || outcome.kind === 'failed') return;
-    const isStill = outcome.kind === 'set-again';
-    const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
-    const pendingUpdates = isStill ? 0 : outcome.pending;
-    const webhook = { url: isStill ? outcome.url : '', pendingUpdates, lastError };
+  function note({ kind, url, pending, lastError }: WebhookOutcome, isRunning: boolean): void {
+    if (kind === 'kept') return;
+    const isStill = kind === 'set-again';
+    const webhook = {
+      ...{ url: isStill ? url : '', pendingUpdates: isStill ? 0 : pending },
+      lastError: kind === 'clear' ? lastError : null,
+    };
     status.note({ kind: 'webhook-seen', webhook });
-    if (outcome.kind === 'clear') return;
+    if (kind === 'clear') return;
     status.note({ kind: 'webhook-cleared' });
-    if (isStill || isRunning) status.note({ kind: 'webhook-set', url: outcome.url });
+    if (isStill || isRunning) status.note({ kind: 'webhook-set', url });
   }
 
   async function first(mayDrop: boolean, signal: AbortSignal): Promise<Ending | null> {
-    let outcome: WebhookOutcome | null = null;
-    const ask = async (): Promise<Reply<WebhookOutcome>> => {
-      const result = await clear(config.dropPending && mayDrop, signal);
-      return result.kind === 'failed' ? result.reply : { kind: 'ok', result, tookMs: 0, conflictBytes: null };
-    };
+    let outcome: WebhookOutcome;
+    const ask = () => clear(config.dropPending && mayDrop, signal);
     const say = (text: string) => report.line('webhook', text, 'warn');
     try {
-      outcome = await retrying(ask, { what: 'webhook', apiRoot, tokenSource, signal, say });
+      outcome = await retrying('webhook', ask, config, signal, say);
     } catch (error) {
       // Nobody waits for the answer.
       if (signal.aborted) return null;
       if (!(error instanceof SinglepollError)) throw error;
       return { code: error.exitCode, reason: error.message, hint: error.hint };
     }
+    lastMs = performance.now();
     note(outcome, false);
-    if (outcome.kind === 'failed') return { code: EXIT.unreachable, reason: outcome.reply.description };
     const { text, ending } = webhookWords(outcome);
     if (outcome.kind === 'kept') return ending;
     report.line('webhook', text, ending ? 'error' : 'good');
@@ -76,13 +70,17 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
 
   async function look(signal: AbortSignal): Promise<void> {
     // A webhook that comes back is never a reason to drop what users have sent meanwhile.
-    const outcome = await clear(false, signal);
+    const reply = await clear(false, signal);
     if (signal.aborted) return;
-    note(outcome, true);
-    const isOut = outcome.kind === 'failed' && outcome.reply.kind === 'outage';
-    if (isOut) reach.failed(outcome.reply.description);
+    lastMs = performance.now();
+    const isOut = reply.kind === 'outage';
+    if (isOut) reach.failed(reply.description);
     else reach.answered();
     bus.apiReached.tell(!isOut);
+    if (reply.kind === 'refused') loop.send({ kind: 'blocked', ending: tokenRefused(config, reply) });
+    if (reply.kind !== 'ok') return;
+    const outcome = reply.result;
+    note(outcome, true);
     if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
       bus.webhookCleared.tell();
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
@@ -91,8 +89,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
     } else if (outcome.kind === 'kept') {
       const reason = `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`;
       loop.send({ kind: 'blocked', ending: { code: EXIT.config, reason, hint: KEPT_CURE } });
-    } else if (outcome.kind === 'failed' && outcome.reply.kind === 'refused')
-      loop.send({ kind: 'blocked', ending: tokenRefused({ apiRoot, tokenSource }, outcome.reply) });
+    }
   }
 
   // The 409 comes when somebody begins to set a webhook: once it is set, it can be named.
@@ -104,16 +101,14 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
 }
 
 /** What it means before a worker is started. `ending`: nobody can poll then, or not for long. */
-export function webhookWords(outcome: Exclude<WebhookOutcome, { kind: 'failed' }>) {
-  if (outcome.kind === 'clear' || outcome.kind === 'cleared') {
-    const { pending, dropped } = outcome;
+export function webhookWords({ kind, url, pending, dropped }: WebhookOutcome) {
+  if (kind === 'clear' || kind === 'cleared') {
     const waiting = pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting`;
     const rest = dropped ? 'waiting updates dropped, as asked' : waiting;
-    if (outcome.kind === 'clear') return { text: `none set; ${rest}`, ending: null };
+    if (kind === 'clear') return { text: `none set; ${rest}`, ending: null };
     const kept = dropped ? '' : ', kept';
-    return { text: `was set to ${outcome.url}: cleared and verified; ${rest}${kept}`, ending: null };
+    return { text: `was set to ${url}: cleared and verified; ${rest}${kept}`, ending: null };
   }
-  const { kind, url } = outcome;
   const [code, hint, text] =
     kind === 'kept'
       ? [

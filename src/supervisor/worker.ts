@@ -6,6 +6,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import type { Config } from '../config/load.ts';
+import { secretOf } from '../config/token.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { findExecutable } from './executable.ts';
 import { findLauncherShell, type Launcher, launchScript, openLauncher } from './launcher.ts';
@@ -181,10 +182,6 @@ export function workerEnv(
     if (value?.includes(secret)) whole[name] = value.replaceAll(secret, sealed);
   }
   return whole;
-}
-
-function secretOf(token: string): string {
-  return token.slice(token.indexOf(':') + 1);
 }
 
 /** A proxy of the user's can't reach the gateway: its loopback is another one. */

@@ -11,14 +11,6 @@ import type { Duplex } from 'node:stream';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export interface HttpClientOptions {
-  readonly root: URL;
-  readonly env?: Env;
-  /** How many requests can be under way at once; further ones wait. */
-  readonly connections: number;
-  readonly connectTimeoutMs?: number;
-}
-
 export interface WholeRequest {
   readonly method?: 'GET' | 'POST';
   readonly path: string;
@@ -40,9 +32,13 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than most pauses between two polls, shorter than servers keep an idle connection open. */
 const KEEP_ALIVE_MS = 30_000;
 
-/** The first request connects. */
-export function openHttpClient(options: HttpClientOptions) {
-  const { root, env = process.env, connections, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
+/** The first request connects. `connections`: how many requests can be under way at once; further ones wait. */
+export function openHttpClient(
+  root: URL,
+  connections: number,
+  env: Env = process.env,
+  connectTimeoutMs = CONNECT_TIMEOUT_MS,
+) {
   const secure = root.protocol === 'https:';
   const proxy = proxyOf(root, env);
   // TLS takes 1 MB, so it is loaded only for https.
@@ -51,7 +47,38 @@ export function openHttpClient(options: HttpClientOptions) {
     : process.getBuiltinModule('node:http');
   // The agent's timeout ends idle connections only, as nothing listens to a request's `timeout` event.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
-  const tcpOf = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
+  const connecting = agent as unknown as Connecting;
+  const { createConnection } = connecting;
+  const port = root.port || (secure ? 443 : 80);
+  /** The TCP socket below a TLS one, which can't be reset itself. */
+  const below = new WeakMap<Duplex, Socket>();
+
+  function secured(options: TcpNetConnectOpts, tcp: Socket): Duplex {
+    const socket = createConnection.call(connecting, { ...options, socket: tcp }, () => {}) as Duplex;
+    below.set(socket, tcp);
+    tcp.on('error', (error) => socket.destroy(error));
+    return limited(socket, 'secureConnect');
+  }
+
+  function limited<T extends Duplex>(socket: T, event: string): T {
+    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
+    const stop = () => clearTimeout(timer);
+    socket.once(event, stop).once('close', stop);
+    return socket;
+  }
+
+  // Returns the connection at once if possible: the agent does not count one that comes later.
+  connecting.createConnection = (options, done) => {
+    if (proxy === null) {
+      const tcp = connect(options);
+      return secure ? secured(options, tcp) : limited(tcp, 'connect');
+    }
+    openTunnel(new URL(proxy), `${root.hostname}:${port}`, AbortSignal.timeout(connectTimeoutMs)).then(
+      (tcp) => done(null, secure ? secured(options, tcp) : tcp),
+      done,
+    );
+    return undefined;
+  };
 
   /** Begins a request; the caller ends it or pipes a body into it. */
   function begin(method: string, path: string, headers: readonly string[]): ClientRequest {
@@ -60,7 +87,7 @@ export function openHttpClient(options: HttpClientOptions) {
       method,
       path,
       host: root.hostname.replace(/^\[|\]$/g, ''),
-      port: root.port || (secure ? 443 : 80),
+      port,
       headers: ['host', root.host, ...headers],
       setHost: false,
     });
@@ -69,7 +96,7 @@ export function openHttpClient(options: HttpClientOptions) {
   function giveUp(call: ClientRequest, reason: Error): void {
     soon(() => {
       const { socket } = call;
-      const tcp = socket && !call.destroyed ? tcpOf(socket) : null;
+      const tcp = socket && !call.destroyed ? (below.get(socket) ?? socket) : null;
       // Before it is connected nothing was sent. A proxy's TLS hides the TCP connection that would have to be reset.
       if (tcp && !tcp.connecting && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
       call.destroy(reason);
@@ -99,7 +126,7 @@ export function openHttpClient(options: HttpClientOptions) {
         // Once the answer has begun, its own events tell how it ends.
         call.once('response', (answer) => resolve(readWhole(answer, answerBytesMax)));
         call.on('error', reject);
-        call.once('close', () => reject(cutOff()));
+        call.once('close', () => reject(failure('the connection was closed', 'ECONNRESET')));
         whenConnected(call, secure, () => {
           if (mayGo && !mayGo()) call.destroy(new Error('given up'));
           if (call.destroyed || signal.aborted) return;
@@ -122,51 +149,6 @@ interface Connecting {
     options: TcpNetConnectOpts & { socket?: Duplex },
     done: (error: Error | null, socket?: Duplex) => void,
   ): Duplex | undefined;
-}
-
-interface Way {
-  readonly secure: boolean;
-  readonly proxy: string | null;
-  readonly root: URL;
-  readonly connectTimeoutMs: number;
-}
-
-/** Makes the agent connect our way. Returns a function that finds the TCP socket below a TLS one, which can't be reset itself. */
-function connectWith(
-  agent: Connecting,
-  { secure, proxy, root, connectTimeoutMs }: Way,
-): (socket: Socket) => Socket {
-  const { createConnection } = agent;
-  const below = new WeakMap<Duplex, Socket>();
-
-  function secured(options: TcpNetConnectOpts, tcp: Socket): Duplex {
-    const socket = createConnection.call(agent, { ...options, socket: tcp }, () => {}) as Duplex;
-    below.set(socket, tcp);
-    tcp.on('error', (error) => socket.destroy(error));
-    return limited(socket, 'secureConnect');
-  }
-
-  function limited<T extends Duplex>(socket: T, event: string): T {
-    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
-    const stop = () => clearTimeout(timer);
-    socket.once(event, stop).once('close', stop);
-    return socket;
-  }
-
-  // Returns the connection at once if possible: the agent does not count one that comes later.
-  agent.createConnection = (options, done) => {
-    if (proxy === null) {
-      const tcp = connect(options);
-      return secure ? secured(options, tcp) : limited(tcp, 'connect');
-    }
-    const authority = `${root.hostname}:${root.port || (secure ? 443 : 80)}`;
-    openTunnel(new URL(proxy), authority, AbortSignal.timeout(connectTimeoutMs)).then(
-      (tcp) => done(null, secure ? secured(options, tcp) : tcp),
-      done,
-    );
-    return undefined;
-  };
-  return (socket) => below.get(socket) ?? socket;
 }
 
 export async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
@@ -218,9 +200,8 @@ async function readWhole(answer: IncomingMessage, bytesMax: number) {
   return { status, statusMessage, headers, rawHeaders, body: Buffer.concat(chunks) };
 }
 
-const late = (): Error => Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' });
-
-const cutOff = (): Error => Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' });
+const failure = (message: string, code: string): Error => Object.assign(new Error(message), { code });
+const late = (): Error => failure('no connection in time', 'ETIMEDOUT');
 
 /** The proxy for a root, according to the usual variables; null: none. Loopback never goes through a proxy. */
 export function proxyOf(root: URL, env: Env): string | null {

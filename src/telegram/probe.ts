@@ -10,8 +10,14 @@
  *   confirmed by another poller, unless it is of a kind that expires soon.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BotApi, CONFLICT_HOLD_MS, LONG_POLL_MAX_S, type Reply, type WebhookInfo } from './bot-api.ts';
-import { maskWebhookUrl } from './webhook.ts';
+import {
+  type BotApi,
+  CONFLICT_HOLD_MS,
+  LONG_POLL_MAX_S,
+  maskWebhookUrl,
+  type Reply,
+  type WebhookInfo,
+} from './bot-api.ts';
 
 export interface ProbePorts {
   readonly api: Pick<BotApi, 'call'>;
@@ -44,22 +50,7 @@ const SYSTEM_CLOCK: ProbeClock = {
  */
 export type Reason = 'updates' | 'webhook' | 'api' | 'token' | 'supervisor' | 'interrupted';
 
-export interface Verdict {
-  readonly result: 'rival' | 'none' | 'cannot-tell';
-  readonly reason: Reason | null;
-  /** Details of the reason: the API's message, the webhook's URL as it may be shown, or the supervisor's pid. */
-  readonly detail: string;
-  /** Time from the first poll to the first sign of a rival. */
-  readonly afterMs: number | null;
-  /** How often a rival ended our poll. 0 with a rival: it fetched an update. */
-  readonly conflicts: number;
-  readonly rhythmMs: number | null;
-  /** How long the rival waits after a 409 before it polls again. */
-  readonly retryMs: number | null;
-  /** The longest unbroken time in which our polls were undisturbed. */
-  readonly quietMs: number;
-  readonly tookMs: number;
-}
+export type Verdict = Awaited<ReturnType<typeof runProbe>>;
 
 interface Update {
   readonly update_id: number;
@@ -82,7 +73,7 @@ const SLACK_MS = 200;
 const LASTING_S = 23 * 3600;
 
 /** Errors of the API or the network never make it reject. */
-export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verdict> {
+export async function runProbe(askedMs: number, ports: ProbePorts) {
   const { api, supervisor, signal, beforePoll, beforeFirstPoll, clock = SYSTEM_CLOCK } = ports;
   let startedAtMs = clock.now();
   const intervalsMs: number[] = [];
@@ -163,21 +154,31 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
   }
 
   /** `final`: this reason counts, however long it was quiet before. */
-  function verdict(final: { readonly reason: Reason; readonly detail: string } | null): Verdict {
+  function verdict(final: typeof trouble | null) {
     const sumMs = intervalsMs.reduce((sum, ms) => sum + ms, 0);
     const rhythmMs = intervalsMs.length === 0 ? null : sumMs / intervalsMs.length;
     // A rhythm faster than the API allows one rival shows that there are several.
     const isOne = rhythmMs !== null && rhythmMs >= CONFLICT_HOLD_MS - SLACK_MS;
-    const seen = {
-      ...{ reason: null, detail: '', conflicts, rhythmMs, quietMs: longestQuietMs },
-      afterMs: seenAtMs === null ? null : seenAtMs - startedAtMs,
-      retryMs: isOne ? Math.max(0, rhythmMs - CONFLICT_HOLD_MS) : null,
-      tookMs: clock.now() - startedAtMs,
-    };
-    if (seenAtMs !== null) return { ...seen, result: 'rival' };
     // Half of the requested time is enough for a result, which tells how long it was.
-    if (!final && longestQuietMs >= askedMs / 2) return { ...seen, result: 'none' };
-    return { ...seen, result: 'cannot-tell', ...(final ?? trouble) };
+    const isQuiet = !final && longestQuietMs >= askedMs / 2;
+    const result = seenAtMs !== null ? 'rival' : isQuiet ? 'none' : 'cannot-tell';
+    const why = result === 'cannot-tell' ? (final ?? trouble) : null;
+    return {
+      result,
+      reason: why?.reason ?? null,
+      /** Details of the reason: the API's message, the webhook's URL as it may be shown, or the supervisor's pid. */
+      detail: why?.detail ?? '',
+      /** Time from the first poll to the first sign of a rival. */
+      afterMs: seenAtMs === null ? null : seenAtMs - startedAtMs,
+      /** How often a rival ended our poll. 0 with a rival: it fetched an update. */
+      conflicts,
+      rhythmMs,
+      /** How long the rival waits after a 409 before it polls again. */
+      retryMs: isOne ? Math.max(0, rhythmMs - CONFLICT_HOLD_MS) : null,
+      /** The longest unbroken time in which our polls were undisturbed. */
+      quietMs: longestQuietMs,
+      tookMs: clock.now() - startedAtMs,
+    } as const;
   }
 
   const interrupted = { reason: 'interrupted', detail: '' } as const;

@@ -3,6 +3,7 @@
  * the gateway, looks at the webhook, its own questions. Any answer ends an outage. It never decides about the worker.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
@@ -115,24 +116,24 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
 
 const RETRY_FOR_MS = 30_000;
 
-interface RetryOptions {
-  readonly what: string;
-  readonly apiRoot: string;
-  readonly tokenSource: string;
-  readonly signal: AbortSignal;
-  readonly say: (text: string) => void;
-}
+type Asked = Pick<Config, 'apiRoot' | 'tokenSource'>;
 
 /** Repeats the question for 30 s during outages and floods; any other error ends this at once. */
-export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOptions): Promise<T> {
-  const { apiRoot, signal, say, what } = options;
+export async function retrying<T>(
+  what: string,
+  ask: () => Promise<Reply<T>>,
+  config: Asked,
+  signal: AbortSignal,
+  say: (text: string) => void,
+): Promise<T> {
+  const { apiRoot } = config;
   const giveUpAtMs = performance.now() + RETRY_FOR_MS;
   for (let attempt = 0; ; attempt++) {
     const reply = await ask();
     signal.throwIfAborted();
     if (reply.kind === 'ok') return reply.result;
     if (reply.kind === 'refused') {
-      const { code, reason, hint } = tokenRefused(options, reply);
+      const { code, reason, hint } = tokenRefused(config, reply);
       throw new SinglepollError(code, reason, hint);
     }
     if (reply.kind === 'error')
@@ -155,7 +156,7 @@ export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOp
 }
 
 export function tokenRefused(
-  { apiRoot, tokenSource }: { readonly apiRoot: string; readonly tokenSource: string | null },
+  { apiRoot, tokenSource }: Asked,
   { status, description }: { readonly status: number; readonly description: string },
 ): Ending {
   const reason = `${apiRoot} refuses the token from ${tokenSource ?? 'unknown'}: ${status} ${description}`;

@@ -1,5 +1,5 @@
 // The verdict over one row: what the Bot API saw, what the workers wrote down, which of them were alive when. Pure.
-import type { RequestRecord } from '../../src/sandbox/log.ts';
+import type { RequestRecord } from '../../src/sandbox/core.ts';
 import type { Line } from './journal.ts';
 
 export interface Span {

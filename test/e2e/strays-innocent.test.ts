@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { RequestRecord } from '../../src/sandbox/core.ts';
 import { allGone, type Bed, bed, fixture, POLITE, PYTHON } from '../support/bed.ts';
 import { PROGRAM, type Running } from '../support/cli.ts';
 import { it, test, xit } from '../support/kinds.ts';
@@ -141,12 +142,12 @@ const inFolderWithOurs: Start = async (b) => {
 
 /** Calls `act` each time that the program asks getUpdates. */
 function atEachPoke(t: TestContext, b: Bed, act: () => void): void {
-  t.after(
-    b.sandbox.raw.onRequest(({ type, request }) => {
-      const ours = request.userAgent === 'singlepoll' || request.params.poller?.startsWith('polite.mjs');
-      if (type === 'start' && ours && request.method.toLowerCase() === 'getupdates') act();
-    }),
-  );
+  const onRequest = ({ userAgent, params, method }: RequestRecord) => {
+    const ours = userAgent === 'singlepoll' || params.poller?.startsWith('polite.mjs');
+    if (ours && method.toLowerCase() === 'getupdates') act();
+  };
+  b.sandbox.raw.requests.on('start', onRequest);
+  t.after(() => b.sandbox.raw.requests.off('start', onRequest));
 }
 
 /** As much as a 409 has. */

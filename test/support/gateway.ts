@@ -1,6 +1,6 @@
 // What the tests of the gateway share: its time limits shortened, and the judge of "one poll at any time", the stand-in's log.
 import assert from 'node:assert/strict';
-import type { RequestRecord } from '../../src/sandbox/log.ts';
+import type { RequestRecord } from '../../src/sandbox/core.ts';
 import type { StatusDocument } from '../../src/supervisor/status.ts';
 import type { Bed } from './bed.ts';
 import type { Running } from './cli.ts';

@@ -1,6 +1,6 @@
 // The Bot API stand-in in the test's own process, as the tests use it: who polled, what was sent, webhooks, faults.
 // Webhook calls go over HTTP like anybody's; the record names fixture pollers by their parameter `poller`.
-import type { RequestRecord } from '../../src/sandbox/log.ts';
+import type { RequestRecord } from '../../src/sandbox/core.ts';
 import { startSandbox } from '../../src/sandbox/server.ts';
 import { until } from './wait.ts';
 

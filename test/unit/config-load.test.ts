@@ -416,7 +416,7 @@ gives('alerts to the admin chat and to a URL, in the format of its host', [
   hook('https://discord.com.example.com/api/webhooks/1/x', 'json'),
   [
     { env: CHAT, toml: 'digest = "07:30"\ndigestZone = "Asia/Tokyo"' },
-    { alerts: { ...alerts, digest: { hour: 7, minute: 30, zone: 'Asia/Tokyo' } } },
+    { alerts: { ...alerts, digest: { time: '07:30', zone: 'Asia/Tokyo' } } },
   ],
 ]);
 refused('targets, nothing of which is shown but where they lead', [

@@ -64,7 +64,7 @@ async function open(t: TestContext, answer: Answers, way: (typeof WAYS)[number] 
   const proxy = `http://me:top%20secret@${address}`;
   const root = new URL(`http${secure ? 's' : ''}://${proxied ? 'bot-api.test:8081' : address}`);
   const env = proxied ? { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } : {};
-  const client = openHttpClient({ root, env, connections: 1 });
+  const client = openHttpClient(root, 1, env);
   t.after(() => client.close());
   return { client, root, sockets, ended: (n) => within('its end', ends[n]!, 15_000) };
 }
@@ -148,14 +148,14 @@ for (const [what, bytes] of [
 
 for (const scheme of ['http', 'https'])
   test(`${scheme}: nobody listens`, async (t) => {
-    const client = openHttpClient({ root: new URL(`${scheme}://127.0.0.1:1`), env: {}, connections: 1 });
+    const client = openHttpClient(new URL(`${scheme}://127.0.0.1:1`), 1, {});
     t.after(() => client.close());
     for (let i = 0; i < 2; i += 1) assert.equal(await ask(client), 'ECONNREFUSED');
   });
 
 test('by TLS: what answers does not speak it', async (t) => {
   const { root } = await open(t, (socket) => socket.write(ANSWER));
-  const client = openHttpClient({ root: new URL(`https://${root.host}`), env: {}, connections: 1 });
+  const client = openHttpClient(new URL(`https://${root.host}`), 1, {});
   t.after(() => client.close());
   assert.match(await ask(client), /SSL/);
 });
@@ -172,8 +172,8 @@ test('by TLS: a certificate that nobody vouches for', async (t) => {
 test('a server that takes the connection and never speaks TLS: no connection in time', async (t) => {
   const server = createServer((socket) => socket.resume());
   const root = new URL(`https://127.0.0.1:${await listen(t, server)}`);
-  const client = openHttpClient({ root, env: {}, connections: 1, connectTimeoutMs: 100 });
-  const patient = openHttpClient({ root, env: {}, connections: 1 });
+  const client = openHttpClient(root, 1, {}, 100);
+  const patient = openHttpClient(root, 1, {});
   t.after(() => client.close());
   assert.equal(await ask(client), 'ETIMEDOUT');
   // One that is given up meanwhile ends at once, and its connection with the client.

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { metricsText, readiness } from '../../src/http/metrics.ts';
 import { discreet, PAGE_POLICY, statusPage } from '../../src/http/page.ts';
-import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
+import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/service.ts';
 import { statusRows } from '../../src/output/status-rows.ts';
 import { DAY_MS, summarise } from '../../src/supervisor/history.ts';
 import { newRecord } from '../../src/supervisor/record.ts';

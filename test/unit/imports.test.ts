@@ -17,7 +17,7 @@ const LAYERS = [
   // What is decided, and the shape in which it is shown: types that everybody uses.
   ['supervisor/table.ts', 'supervisor/status.ts', 'supervisor/record.ts', 'supervisor/history.ts'],
   ['config'],
-  ['errors.ts', 'files.ts', 'shell.ts', 'tools.ts', 'version.ts'],
+  ['errors.ts', 'files.ts', 'shell.ts', 'tools.ts'],
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =

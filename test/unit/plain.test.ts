@@ -9,7 +9,7 @@ for (const [name, text, shown] of [
   ['plain text', 'python3 bot.py', 'python3 bot.py'],
   ['newlines', 'a\nb\r\nc', 'a\\nb\\r\\nc'],
   ['colour and title escapes', '\u001b[31mred\u001b]0;title\u0007', '\\e[31mred\\e]0;title\\x07'],
-  ['C1 controls', 'a\u009b31mb', 'a\\x9b31mb'],
+  ['C1 controls', 'a\u009b31mb', 'a\\u009b31mb'],
   ['right-to-left override', 'a\u202egpj.exe', 'a\\u202egpj.exe'],
   ['zero width', 'bo\u200bt', 'bo\\u200bt'],
   ['a lone surrogate', 'a\ud800b', 'a\ufffdb'],
