@@ -19,6 +19,14 @@ import { createChats } from './chats.ts';
 const REMEMBERED = 20_000;
 const PARAM_CHARS_MAX = 1024;
 
+const ABILITIES = {
+  can_join_groups: true,
+  can_read_all_group_messages: false,
+  supports_inline_queries: false,
+  can_connect_to_business: false,
+  has_main_web_app: false,
+};
+
 export const FAULTS = ['status', 'html', 'retry-after', 'reset', 'hang', 'garbage', 'slow', 'gone'] as const;
 
 export interface Fault {
@@ -72,7 +80,7 @@ export function createCore() {
     const { id, username } = bot;
     const user = { id, is_bot: true, first_name: 'Sandbox bot', username };
     const isGetMe = method.toLowerCase() === 'getme';
-    reply(isGetMe ? success({ ...user, can_join_groups: true }) : chats.call({ id, user }, method, args));
+    reply(isGetMe ? success({ ...user, ...ABILITIES }) : chats.call({ id, user }, method, args));
   }
 
   return {
