@@ -2,7 +2,7 @@
 // result as JSON.
 import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
-import { type CommonFault, compare, handover, type Program, standby } from './measured.ts';
+import { handover, standby } from './measured.ts';
 import type { Row } from './row.ts';
 import { ROWS } from './rows/all.ts';
 import { openScene, type Scene } from './scene.ts';
@@ -45,7 +45,6 @@ const run: Record<string, () => Promise<unknown>> = {
   row: () => runRow(dir, first, second as EngineName, third as LeaseProfile),
   handover: () => handover(dir, first as EngineName, second as LeaseProfile, Number(third), Number(fourth)),
   standby: () => standby(dir, first as EngineName),
-  compare: () => compare(dir, first as Program, second as CommonFault),
 };
 const result = await run[what]!();
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

@@ -3,14 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { LEASE_PROFILES, type LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import { inYard, sideBySide } from './cells.ts';
-import {
-  COMMON_FAULTS,
-  type CommonFault,
-  type Compared,
-  type Handovers,
-  PROGRAMS,
-  type StandbyCost,
-} from './measured.ts';
+import type { Handovers, StandbyCost } from './measured.ts';
 import { markdown, seconds } from './table.ts';
 
 const HANDOVER_P95_MS = 100;
@@ -74,31 +67,6 @@ export async function measureHandovers(
     `\n${profile} profile. Hand-over: SIGTERM to the holder; from the end of its worker to the first instruction of the next one; its first line of JavaScript comes after the start of Node (here alone: ${nodeMs.toFixed(0)} ms). Take-over: SIGKILL of supervisor and worker; from the signal. Promised: p95 ${HANDOVER_P95_MS} ms, ${limitMs / 1_000} s.`,
   );
   return results.every(good);
-}
-
-export async function measureEtcdctl(jobs: number): Promise<boolean> {
-  const pairs = Object.keys(COMMON_FAULTS).flatMap((fault) =>
-    PROGRAMS.map((program) => ({ program, fault: fault as CommonFault })),
-  );
-  const results = await sideBySide(pairs, jobs, async ({ program, fault }) => {
-    const { value } = await inYard<Compared>(['compare', program, fault]);
-    console.error(JSON.stringify(value));
-    return value;
-  });
-  console.log(
-    markdown(
-      [
-        ...['fault', 'program', 'next worker after (s)', 'without a poller (s)'],
-        ...['overlap at the API (ms)', 'two workers (s)', 'updates lost'],
-      ],
-      results.map(({ program, fault, takeoverMs, verdict }) => [
-        ...[COMMON_FAULTS[fault].text, program, takeoverMs === null ? 'none' : seconds(takeoverMs)],
-        ...[seconds(verdict.gapMs), verdict.overlapMs.toFixed(0), seconds(verdict.workerOverlapMs)],
-        `${verdict.lost} of ${verdict.updates}`,
-      ]),
-    ),
-  );
-  return results.every(({ program, verdict }) => program !== 'singlepoll' || verdict.overlapMs === 0);
 }
 
 export async function measureStandbys(engines: readonly EngineName[], jobs: number): Promise<boolean> {

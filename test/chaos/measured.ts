@@ -1,4 +1,4 @@
-// What `npm run chaos` measures inside a yard: hand-overs, what a standby costs, the same faults for singlepoll and `etcdctl lock`.
+// What `npm run chaos` measures inside a yard: hand-overs, what a standby costs.
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { LeaseProfile } from '../../src/lease/timing.ts';
@@ -7,12 +7,10 @@ import { statusKb } from '../support/proc.ts';
 import { randomMoment } from '../support/wait.ts';
 import { nowMs } from './journal.ts';
 import { type Machine, WORKER } from './machine.ts';
-import { openScene, type Scene } from './scene.ts';
-import { YARD_ADDRESS } from './yard.ts';
+import { openScene } from './scene.ts';
 
 export type Handovers = Awaited<ReturnType<typeof handover>>;
 export type StandbyCost = Awaited<ReturnType<typeof standby>>;
-export type Compared = Awaited<ReturnType<typeof compare>>;
 
 /** Says that it is there, then becomes the worker: perl is there within a few ms. */
 const MARKED = [
@@ -105,77 +103,4 @@ export async function standby(dir: string, engine: EngineName) {
     cpuPercent: ((cpuMs(b.run.pid) - before.cpuMs) / MEASURED_MS) * 100,
     requestsPerSecond: (b.line.pieces() - before.pieces) / (MEASURED_MS / 1_000),
   };
-}
-
-export type Program = 'singlepoll' | 'etcdctl lock';
-export const PROGRAMS: readonly Program[] = ['singlepoll', 'etcdctl lock'];
-
-interface Strike {
-  readonly text: string;
-  strike(holder: Machine, scene: Scene): unknown;
-  mend?(holder: Machine, scene: Scene): unknown;
-  readonly mendAfterMs: number;
-  /** From the fault on. */
-  readonly watchMs: number;
-}
-
-/** Faults that strike singlepoll and `etcdctl lock` alike. */
-export const COMMON_FAULTS = {
-  sigterm: {
-    text: 'SIGTERM to the program that holds it',
-    strike: ({ run }) => run.signal('SIGTERM'),
-    ...{ mendAfterMs: 0, watchMs: 20_000 },
-  },
-  crash: {
-    text: 'SIGKILL of the program and its worker',
-    strike: (holder) => holder.crash(),
-    ...{ mendAfterMs: 0, watchMs: 20_000 },
-  },
-  sigkill: {
-    text: 'SIGKILL of the program alone',
-    strike: ({ run }) => run.signal('SIGKILL'),
-    ...{ mendAfterMs: 0, watchMs: 30_000 },
-  },
-  sigstop: {
-    text: 'SIGSTOP of the program for 20 s',
-    strike: (holder) => holder.freeze('supervisor'),
-    mend: (holder) => holder.thaw(),
-    ...{ mendAfterMs: 20_000, watchMs: 30_000 },
-  },
-  frozen: {
-    text: 'etcd frozen for 25 s',
-    strike: (_, { engine }) => engine.pause(),
-    mend: (_, { engine }) => engine.resume(),
-    ...{ mendAfterMs: 25_000, watchMs: 45_000 },
-  },
-} satisfies Record<string, Strike>;
-export type CommonFault = keyof typeof COMMON_FAULTS;
-
-export async function compare(dir: string, program: Program, fault: CommonFault) {
-  const scene = await openScene('etcd', 'default', dir);
-  const [a, b] = [await scene.machine('A'), await scene.machine('B')];
-  const startOn = (machine: Machine) => {
-    const root = `http://${YARD_ADDRESS}:${machine.line.port}`;
-    const rival = ['etcdctl', '--endpoints', root, 'lock', 'bot'];
-    return machine.start(program === 'etcdctl lock' ? { rival } : {});
-  };
-  await startOn(a);
-  await scene.pollOf(a, 0);
-  scene.flow();
-  await startOn(b);
-  if (program === 'singlepoll') await b.run.waitFor(/standing by/);
-  await scene.served(12);
-  const atMs = scene.fault();
-  const { strike, mend, mendAfterMs, watchMs }: Strike = COMMON_FAULTS[fault];
-  await strike(a, scene);
-  if (mend) {
-    await pause(mendAfterMs);
-    await mend(a, scene);
-  }
-  await pause(watchMs - (mend ? mendAfterMs : 0));
-  await scene.settle();
-  const next = scene.journal().find(({ ev, name, at }) => ev === 'start' && name === 'B' && at > atMs);
-  /** From the fault to the first line of the other machine's worker; null: none came. */
-  const takeoverMs = next ? next.at - atMs : null;
-  return { program, fault, takeoverMs, verdict: scene.verdict() };
 }

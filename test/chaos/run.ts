@@ -4,19 +4,18 @@
 //   npm run chaos -- --rows 1,2,3 --engines redis     some of them
 //   npm run chaos -- --profile fast --jobs 4          the fast profile, four at a time
 //   npm run chaos -- handover --rounds 50 --crashes 5 how long hand-over and take-over need; --engines, --profile
-//   npm run chaos -- etcdctl                          the same faults for singlepoll and for `etcdctl lock`
 //   npm run chaos -- standby                          what a standby costs; --engines
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { LEASE_PROFILES, type LeaseProfile } from '../../src/lease/timing.ts';
 import { ENGINES, type EngineName } from '../support/engines.ts';
 import { type Cell, runCells } from './cells.ts';
-import { measureEtcdctl, measureHandovers, measureStandbys } from './measure.ts';
+import { measureHandovers, measureStandbys } from './measure.ts';
 import { ROWS } from './rows/all.ts';
 import { chaosTable, sentence } from './table.ts';
 import { yardProblem } from './yard.ts';
 
-const COMMANDS = ['rows', 'handover', 'etcdctl', 'standby'];
+const COMMANDS = ['rows', 'handover', 'standby'];
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -51,7 +50,7 @@ if (wrong) {
   console.error(
     '       npm run chaos -- handover [--rounds N] [--crashes N] [--engines redis,etcd] [--profile fast]',
   );
-  console.error('       npm run chaos -- etcdctl|standby [--jobs N]');
+  console.error('       npm run chaos -- standby [--jobs N]');
   for (const { id, fault } of ROWS) console.error(`  ${id.padEnd(4)} ${fault}`);
   process.exit(64);
 }
@@ -67,8 +66,7 @@ let kept: boolean;
 if (command === 'handover') {
   const rounds = { rounds: Number(values.rounds), crashes: Number(values.crashes) };
   kept = await measureHandovers(named ?? ['redis', 'postgres', 'etcd'], profile, rounds);
-} else if (command === 'etcdctl') kept = await measureEtcdctl(jobs);
-else if (command === 'standby') kept = await measureStandbys(named ?? ['redis', 'postgres', 'etcd'], jobs);
+} else if (command === 'standby') kept = await measureStandbys(named ?? ['redis', 'postgres', 'etcd'], jobs);
 else kept = await runRows();
 console.log(`\nmachine: Node ${process.version}, ${availableParallelism()} CPUs`);
 process.exit(kept ? 0 : 1);
