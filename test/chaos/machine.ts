@@ -15,8 +15,6 @@ export interface StartOptions {
   readonly args?: readonly string[];
   readonly worker?: readonly string[];
   readonly env?: Record<string, string>;
-  /** Without a lease. */
-  readonly alone?: boolean;
 }
 
 export interface MachineOptions {
@@ -69,8 +67,8 @@ export function createMachine(options: MachineOptions) {
     },
     /** `singlepoll start --lease … ARGS -- WORKER`. */
     async start(what: StartOptions = {}): Promise<void> {
-      const { args: words = [], worker = [process.execPath, WORKER], alone = false } = what;
-      const lease = alone ? [] : ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
+      const { args: words = [], worker = [process.execPath, WORKER] } = what;
+      const lease = ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
       const program = [process.execPath, '--', PROGRAM, 'start', ...lease, ...words, '--'];
       const env = { ...options.env, ...ownEnv, CHAOS_LEASE: options.leaseUrl, ...what.env };
       const [file, ...args] = ground.enter([...program, ...worker]);
