@@ -1,8 +1,6 @@
-// What runs inside a yard: `cell.ts WHAT ARGS FOLDER`, one row with one engine or one measurement. Its last line on stdout is the
-// result as JSON.
+// What runs inside a yard: `cell.ts ROW ENGINE PROFILE FOLDER`, one row with one engine. Its last line on stdout is the result as JSON.
 import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
-import { type CommonFault, compare, handover, type Program, standby } from './measured.ts';
 import type { Row } from './row.ts';
 import { ROWS } from './rows/all.ts';
 import { openScene, type Scene } from './scene.ts';
@@ -38,14 +36,6 @@ function judge(row: Row, scene: Scene, { overlapMs, stale, lost, updates, worker
     scene.check('never two workers at once', workerOverlapMs === 0, workerOverlapMs);
 }
 
-const [what = '', ...words] = process.argv.slice(2);
-const dir = words.pop() ?? '';
-const [first = '', second = '', third = '', fourth = ''] = words;
-const run: Record<string, () => Promise<unknown>> = {
-  row: () => runRow(dir, first, second as EngineName, third as LeaseProfile),
-  handover: () => handover(dir, first as EngineName, second as LeaseProfile, Number(third), Number(fourth)),
-  standby: () => standby(dir, first as EngineName),
-  compare: () => compare(dir, first as Program, second as CommonFault),
-};
-const result = await run[what]!();
+const [id = '', engine, profile, dir = ''] = process.argv.slice(2);
+const result = await runRow(dir, id, engine as EngineName, profile as LeaseProfile);
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

@@ -30,15 +30,15 @@ const remove = (dir: string): void => {
 };
 process.once('exit', () => [...folders].forEach(remove));
 
-/** Runs cell.ts in a yard with a folder that is removed afterwards; gives the JSON of its last line. */
-export async function inYard<T>(args: readonly string[], ms = CELL_MS): Promise<{ value: T; talk: string }> {
+/** Runs cell.ts in a yard with a folder that is removed afterwards; reads the JSON of its last line. */
+async function inYard({ row, engine, profile }: Cell): Promise<Ran> {
   const dir = mkdtempSync(join(tmpdir(), 'sp-chaos-'));
   folders.add(dir);
   // PostgreSQL runs as a user of its own.
   chmodSync(dir, 0o755);
   const file = fileURLToPath(new URL('cell.ts', import.meta.url));
   const node = [process.execPath, '--import', import.meta.resolve('tsx'), file];
-  const command = [...IN_YARD.slice(1), ...node, ...args, dir];
+  const command = [...IN_YARD.slice(1), ...node, row, engine, profile, dir];
   const child = spawn(IN_YARD[0], command, { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';
   let talk = '';
@@ -48,52 +48,43 @@ export async function inYard<T>(args: readonly string[], ms = CELL_MS): Promise<
   child.stderr.on('data', (chunk: Buffer) => {
     talk = (talk + chunk).slice(-200_000);
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+  const timer = setTimeout(() => child.kill('SIGKILL'), CELL_MS);
   try {
     await new Promise((resolve) => child.once('close', resolve));
     const last = out.trim().split('\n').at(-1) ?? '';
-    if (!last.startsWith('{')) throw new Error(`${args.join(' ')} gave no result:\n${out}\n${talk}`);
-    return { value: JSON.parse(last) as T, talk };
+    if (!last.startsWith('{')) throw new Error(`no result:\n${out}\n${talk}`);
+    return { ...(JSON.parse(last) as CellResult), talk };
   } finally {
     clearTimeout(timer);
     remove(dir);
   }
 }
 
-export async function runCell({ row, engine, profile }: Cell): Promise<Ran> {
+export async function runCell(cell: Cell): Promise<Ran> {
   try {
-    const { value, talk } = await inYard<CellResult>(['row', row, engine, profile]);
-    return { ...value, talk };
+    return await inYard(cell);
   } catch (error) {
     const checks = [{ what: 'the cell gave a result', ok: false, seen: String(error), speed: false }];
-    return { row, engine, profile, verdict: null, figures: {}, checks, ok: false, talk: '' };
+    return { ...cell, verdict: null, figures: {}, checks, ok: false, talk: '' };
   }
 }
 
-/** At most `jobs` at a time, in the order given. */
-export async function sideBySide<T, R>(
-  items: readonly T[],
-  jobs: number,
-  work: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = [];
-  const queue = [...items.entries()];
-  const worker = async (): Promise<void> => {
-    for (let next = queue.shift(); next; next = queue.shift()) results[next[0]] = await work(next[1]);
-  };
-  await Promise.all(Array.from({ length: jobs }, worker));
-  return results;
-}
-
-/** `done` hears of each as it ends. */
-export function runCells(
+/** At most `jobs` at a time, in the order given; `done` hears of each as it ends. */
+export async function runCells(
   cells: readonly Cell[],
   jobs: number,
   done: (result: Ran, index: number) => void,
 ): Promise<Ran[]> {
-  return sideBySide([...cells.entries()], jobs, async ([index, cell]) => {
-    const result = await runCell(cell);
-    done(result, index);
-    return result;
-  });
+  const results: Ran[] = [];
+  const queue = [...cells.entries()];
+  const worker = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const [index, cell] = next;
+      const result = await runCell(cell);
+      results[index] = result;
+      done(result, index);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  return results;
 }

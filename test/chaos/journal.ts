@@ -2,8 +2,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 
 export interface Line {
-  /** `begin`: of its process, where that says so; `start`: of its JavaScript. */
-  readonly ev: 'begin' | 'start' | 'update' | 'asked' | 'end';
+  /** `start`: its first line of JavaScript. */
+  readonly ev: 'start' | 'update' | 'asked' | 'end';
   /** Of the machine. */
   readonly name: string;
   /** As the machine numbers it. */

@@ -15,10 +15,6 @@ export interface StartOptions {
   readonly args?: readonly string[];
   readonly worker?: readonly string[];
   readonly env?: Record<string, string>;
-  /** Without a lease. */
-  readonly alone?: boolean;
-  /** Another program in singlepoll's place; the worker's command is put behind it. Its worker polls without a door. */
-  readonly rival?: readonly string[];
 }
 
 export interface MachineOptions {
@@ -46,7 +42,6 @@ export function createMachine(options: MachineOptions) {
   /** The last that was started; its pid as the yard sees it. */
   let started: { readonly pid: number; readonly running: Running } | null = null;
   let frozen: number[] = [];
-  let doorless = false;
   let deafSince: number | null = null;
 
   const last = () => {
@@ -72,11 +67,10 @@ export function createMachine(options: MachineOptions) {
     },
     /** `singlepoll start --lease … ARGS -- WORKER`. */
     async start(what: StartOptions = {}): Promise<void> {
-      const { args: words = [], worker = [process.execPath, WORKER], alone = false, rival } = what;
-      const lease = alone ? [] : ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
-      const program = rival ?? [process.execPath, '--', PROGRAM, 'start', ...lease, ...words, '--'];
+      const { args: words = [], worker = [process.execPath, WORKER] } = what;
+      const lease = ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
+      const program = [process.execPath, '--', PROGRAM, 'start', ...lease, ...words, '--'];
       const env = { ...options.env, ...ownEnv, CHAOS_LEASE: options.leaseUrl, ...what.env };
-      doorless = rival !== undefined;
       const [file, ...args] = ground.enter([...program, ...worker]);
       const running = launch('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], { cwd, env });
       const child = () => childOf(running.pid);
@@ -99,7 +93,7 @@ export function createMachine(options: MachineOptions) {
       frozen = what === 'all' ? ground.pids() : [last().pid];
       // The supervisor last: it would notice that its worker stands still.
       for (const pid of frozen.toReversed()) signalIfThere(pid, 'SIGSTOP');
-      if (what === 'all' || !doorless) deafen();
+      deafen();
     },
     thaw() {
       hear();

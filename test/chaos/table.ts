@@ -2,7 +2,7 @@
 import type { Ran } from './cells.ts';
 import { ROWS } from './rows/all.ts';
 
-export function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
+function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [head, ...rows];
   const widths = head.map((_, column) => Math.max(3, ...all.map((row) => (row[column] ?? '').length)));
   const line = (row: readonly string[]) =>
@@ -10,9 +10,9 @@ export function markdown(head: readonly string[], rows: readonly (readonly strin
   return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
-export const ms = (value: number | undefined): string =>
+const ms = (value: number | undefined): string =>
   value === undefined ? '' : value === 0 ? '0' : value < 10 ? value.toFixed(1) : value.toFixed(0);
-export const seconds = (value: number): string => (value / 1_000).toFixed(value < 10_000 ? 2 : 1);
+const seconds = (value: number): string => (value / 1_000).toFixed(value < 10_000 ? 2 : 1);
 
 export function chaosTable(results: readonly Ran[]): string {
   const head = [

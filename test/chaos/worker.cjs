@@ -8,7 +8,7 @@ const { appendFileSync } = require('node:fs');
 const http = require('node:http');
 
 const { CHAOS_NAME: name, CHAOS_JOURNAL: journal } = process.env;
-const epoch = process.env.SINGLEPOLL_EPOCH ?? process.env.ETCD_LOCK_REV ?? '0';
+const epoch = process.env.SINGLEPOLL_EPOCH ?? '0';
 const { TELEGRAM_API_ROOT: root, TELEGRAM_BOT_TOKEN: token } = process.env;
 const stubborn = process.argv.includes('stubborn');
 const child = process.argv.includes('child');

@@ -9,13 +9,10 @@ import {
   heldPolls,
   type Poll,
   type PollResult,
-  type Untimed,
 } from '../../src/gateway/door.ts';
-import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 import type { Reply, Telegram } from './door-telegram.ts';
-import type { TheftJudge } from './door-theft-judge.ts';
 import type { DoorWatch } from './door-watch.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
 import type { Random } from './random.ts';
@@ -32,7 +29,6 @@ interface GatewayWorld {
   readonly story: Story;
   readonly judge: DoorJudge;
   readonly watch: DoorWatch;
-  readonly thefts: TheftJudge;
   /** The system tells which process is at the other end of a connection. */
   readonly pidsKnown: boolean;
   /** Until the connection of a flight that was given up is closed. */
@@ -47,7 +43,7 @@ export type SimGateway = ReturnType<typeof createSimGateway>;
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 
 export function createSimGateway(world: GatewayWorld) {
-  const { clock, random, telegram, policy, story, judge, watch, thefts } = world;
+  const { clock, random, telegram, policy, story, judge, watch } = world;
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
   const processes = new Map<string, SimProcess>();
@@ -67,29 +63,6 @@ export function createSimGateway(world: GatewayWorld) {
     policy,
   );
   const { send } = loop;
-  let ledger = emptyLedger;
-
-  /** As in src/gateway/polls.ts. */
-  function note(event: Untimed<LedgerEvent>): void {
-    const [next, taken] = stepLedger(ledger, { ...event, atMs: clock.now() } as LedgerEvent);
-    ledger = next;
-    if (taken > 0) world.log(`${taken} updates were taken by somebody else`);
-    thefts.noted(event, taken);
-  }
-
-  function look(attempt: number): void {
-    clock.after(LOOK_EVERY_MS, () => {
-      act(() => {
-        if (!flights.has(attempt)) return;
-        note({ kind: 'looked' });
-        look(attempt);
-      }, true);
-    });
-  }
-
-  function unsure(): void {
-    note({ kind: 'unsure' });
-  }
 
   function perform(effect: DoorEffect): void {
     switch (effect.do) {
@@ -103,7 +76,6 @@ export function createSimGateway(world: GatewayWorld) {
         const answer = answers.get(effect.attempt);
         if (!ask || !answer) return;
         world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
-        if (answer !== 'error') note({ kind: 'passed', ids: answer.ids, bytes: 0 });
         ask.reply(answer);
         if (answer !== 'error') watch.completed();
         return void watch.answered();
@@ -164,8 +136,6 @@ export function createSimGateway(world: GatewayWorld) {
         flights.delete(attempt);
         world.log(`flight ${attempt} lands: ${result.kind}`);
         const livedMs = clock.now() - begunMs;
-        if (result.kind === 'conflict') note({ kind: 'conflict' });
-        else if (result.kind === 'webhook' || (result.kind === 'outage' && !aborted)) unsure();
         if (result.kind === 'updates') watch.accepted(true);
         else if (result.kind === 'conflict') watch.conflict(livedMs);
         else if (result.kind === 'webhook') watch.webhook();
@@ -187,8 +157,6 @@ export function createSimGateway(world: GatewayWorld) {
         clock.after(world.abortMs(), () => land({ kind: 'outage' }));
       },
     });
-    note({ kind: 'asked', offset: ask.offset, limit: 100 });
-    look(attempt);
     clock.after(random.int(1, 30), () => {
       // Given up before it went out.
       if (over) return;
@@ -200,7 +168,7 @@ export function createSimGateway(world: GatewayWorld) {
           receive((reply) => {
             clock.after(backMs, () => {
               if (reply.kind === 'updates') land({ kind: 'updates', count: reply.ids.length }, reply.ids);
-              else land({ kind: reply.kind === 'reset' ? 'outage' : reply.kind });
+              else land({ kind: reply.kind });
             });
           });
           return;
@@ -281,13 +249,7 @@ export function createSimGateway(world: GatewayWorld) {
     },
     release: () => act(() => send({ kind: 'released' })),
     shut: () => act(() => send({ kind: 'shut' })),
-    cleared: () =>
-      act(() => {
-        unsure();
-        send({ kind: 'cleared' });
-      }),
-    /** Its worker has dropped what waited. */
-    dropped: () => act(unsure),
+    cleared: () => act(() => send({ kind: 'cleared' })),
     /** SIGSTOP and SIGCONT of the supervisor. */
     sleep() {
       asleep = true;

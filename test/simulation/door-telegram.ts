@@ -1,6 +1,5 @@
 /**
- * Telegram's server as pollers see it: one queue, one long poll, the 409s with their 3 s hold, the rapid-repeat rules, webhooks,
- * updates that expire, and a server that is started again and has forgotten all.
+ * Telegram's server as pollers see it: one queue, one long poll, the 409s with their 3 s hold, the rapid-repeat rules, webhooks.
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll, fail_query_conflict).
  */
 import type { Clock } from './clock.ts';
@@ -8,9 +7,7 @@ import type { Clock } from './clock.ts';
 export type Reply =
   | { readonly kind: 'updates'; readonly ids: readonly number[] }
   | { readonly kind: 'conflict' }
-  | { readonly kind: 'webhook' }
-  /** The server has ended. */
-  | { readonly kind: 'reset' };
+  | { readonly kind: 'webhook' };
 
 export interface GetUpdates {
   readonly from: string;
@@ -28,15 +25,11 @@ const LIMIT_REPEATED_MS = 500;
 /** An offset further on than this is none. */
 const FUTURE = 10;
 
-export function createTelegram(
-  clock: Clock,
-  firstId: number,
-  onConfirmed: (id: number, from: string) => void,
-  /** Nobody will have it. */
-  onForgotten: (id: number) => void = () => {},
-) {
+const FIRST_ID = 500_000_000;
+
+export function createTelegram(clock: Clock, onConfirmed: (id: number, from: string) => void) {
   let queue: number[] = [];
-  let lastId = firstId - 1;
+  let lastId = FIRST_ID - 1;
   let webhook = false;
   let waiting: { readonly request: GetUpdates; readonly cancel: () => void } | null = null;
   let previous = { offset: Number.NaN, atMs: Number.NEGATIVE_INFINITY };
@@ -69,12 +62,6 @@ export function createTelegram(
     request.answer({ kind: 'updates', ids: read(request.offset) });
   }
 
-  function forget(which: (id: number) => boolean): void {
-    const gone = queue.filter(which);
-    queue = queue.filter((id) => !which(id));
-    for (const id of gone) onForgotten(id);
-  }
-
   return {
     /** Not confirmed yet, the oldest first. */
     get queue() {
@@ -87,14 +74,13 @@ export function createTelegram(
       if (webhook) return turnDown(request, 'webhook');
       const nowMs = clock.now();
       const { offset } = request;
-      // Minus n: only the last n are kept. Too far in the future: the oldest.
-      const start = offset < 0 ? (queue.at(offset) ?? 0) : offset > lastId + 1 + FUTURE ? 0 : offset;
+      // Too far in the future: the oldest.
+      const start = offset > lastId + 1 + FUTURE ? 0 : offset;
       const rapid =
         offset === previous.offset && request.timeoutMs < HOLD_MS && nowMs - previous.atMs < HOLD_MS;
       const timeoutMs = rapid ? HOLD_MS : request.timeoutMs;
       const once = offset === previous.offset && nowMs - previous.atMs < LIMIT_REPEATED_MS;
       previous = { offset, atMs: nowMs };
-      if (offset < 0) forget((id) => id < start);
       for (const id of queue) if (id < start) onConfirmed(id, request.from);
       queue = queue.filter((id) => id >= start);
       const ids = read(start, once ? 1 : LIMIT);
@@ -103,22 +89,11 @@ export function createTelegram(
       waiting = { request: { ...request, offset: start }, cancel: clock.after(timeoutMs, finish) };
     },
     /** A new update; its id. */
-    add(lifeMs?: number): number {
+    add(): number {
       const id = ++lastId;
       queue.push(id);
       clock.after(1, finish);
-      if (lifeMs !== undefined) clock.after(lifeMs, () => forget((it) => it === id));
       return id;
-    },
-    /** Forgets all that waits. */
-    drop: () => forget(() => true),
-    /** Forgets all that waits, and numbers from there. */
-    restart(nextId: number) {
-      forget(() => true);
-      lastId = nextId - 1;
-      waiting?.cancel();
-      waiting?.request.answer({ kind: 'reset' });
-      waiting = null;
     },
     setWebhook(active: boolean) {
       webhook = active;

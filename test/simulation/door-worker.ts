@@ -41,8 +41,6 @@ export interface WorkerWorld {
   closed(connection: number): void;
   nextPoll(): number;
   nextConnection(): number;
-  /** Of a loop that begins. */
-  firstOffset(): number;
   handled(process: SimProcess, id: number): void;
 }
 
@@ -99,7 +97,7 @@ export function startProcess(world: WorkerWorld, pid: number, habits: readonly H
   }
 
   function startLoop(loop: number, it: Habits): () => void {
-    let offset = world.firstOffset();
+    let offset = 0;
     let own: number | null = null;
     /** The poll that the loop waits for. */
     let current = 0;

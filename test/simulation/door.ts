@@ -10,8 +10,6 @@ import { createSimGateway, type Weather } from './door-gateway.ts';
 import { createDoorJudge } from './door-judge.ts';
 import { startRival } from './door-rival.ts';
 import { createTelegram } from './door-telegram.ts';
-import { createTheftJudge } from './door-theft-judge.ts';
-import { createThieves, FIRST_ID } from './door-thief.ts';
 import { createWatch } from './door-watch.ts';
 import { createWatchJudge } from './door-watch-judge.ts';
 import { type Habits, randomHabits, type SimProcess, startProcess, type WorkerWorld } from './door-worker.ts';
@@ -75,25 +73,10 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const handledBy = new Map<number, SimProcess[]>();
   const forRivals = new Set<number>();
 
-  /** Expired in the queue, dropped, or lost by the server. */
-  const forgotten = new Set<number>();
-  const thefts = createTheftJudge(story, clock);
-
-  const telegram = createTelegram(
-    clock,
-    FIRST_ID,
-    (id, from) => {
-      thefts.confirmed(id, from);
-      if (!handledBy.has(id) && !forRivals.has(id))
-        story.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
-    },
-    (id) => {
-      forgotten.add(id);
-      say(`update ${id} is forgotten`);
-    },
-  );
-  const thieves = createThieves(seed, { clock, telegram, thefts, log: say });
-  const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id) && !forgotten.has(id);
+  const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id);
+  const telegram = createTelegram(clock, (id, from) => {
+    if (isLost(id)) story.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
+  });
   const watched = { clock, policy: rivalryPolicy, deafAfterMs };
   const watchJudge = createWatchJudge({
     ...{ ...watched, story },
@@ -110,7 +93,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
-    ...{ clock, random, telegram, policy, story, judge, pidsKnown, watch, thefts },
+    ...{ clock, random, telegram, policy, story, judge, pidsKnown, watch },
     abortMs: () => (slowAborts && random.chance(0.5) ? random.int(500, 8_000) : random.int(0, 20)),
     weather: () => weather,
     log: say,
@@ -126,7 +109,6 @@ export async function runSeed(seed: number): Promise<Outcome> {
     closed: (connection) => void clock.after(random.int(3, 30), () => gateway.closed(connection)),
     nextPoll: () => ++lastPoll,
     nextConnection: () => ++lastConnection,
-    firstOffset: thieves.firstOffset,
     handled(process, id) {
       say(`pid ${process.pid} handles update ${id}`);
       const before = handledBy.get(id) ?? [];
@@ -213,7 +195,6 @@ export async function runSeed(seed: number): Promise<Outcome> {
       say('the supervisor goes on');
       judge.slept(forMs);
       watchJudge.woken();
-      thefts.disturbed();
       watch.slept(forMs);
       gateway.wake();
     });
@@ -257,8 +238,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   }
 
   function addUpdate(): void {
-    if (thieves.filtered()) return;
-    const id = telegram.add(thieves.lifeMs());
+    const id = telegram.add();
     added.push(id);
     say(`update ${id}`);
   }
@@ -272,12 +252,6 @@ export async function runSeed(seed: number): Promise<Outcome> {
   plan(traits.weather, random.pick([2_000, 15_000, 40_000]), changeWeather);
   plan(traits.rivals, random.pick([10_000, 60_000]), rival);
   plan(traits.webhooks, random.pick([6_000, 40_000]), setWebhook);
-  thieves.start(plan, gateway, {
-    // A call that the server makes wait is a rival's.
-    begins: () => watchJudge.rivals(++rivals),
-    steals: (id) => void forRivals.add(id),
-    ends: () => watchJudge.rivals(--rivals),
-  });
   begin();
 
   /** A planned stop: the door stays open until the worker is gone, then it is shut. */

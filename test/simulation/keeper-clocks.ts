@@ -20,7 +20,6 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
   let suspendedMs = 0;
   let frozenMs = 0;
   let wallMs = skewMs;
-  let missedMs = 0;
   let since: { readonly atMs: number; readonly frozen: boolean } | null = null;
   const timers = new Set<Timer>();
 
@@ -43,7 +42,7 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
   return {
     monotonicMs,
     boottimeMs,
-    unixMs: () => Math.floor(EPOCH_MS + clock.now() + wallMs - missedMs - standingMs(true)),
+    unixMs: () => Math.floor(EPOCH_MS + clock.now() + wallMs),
     /** In `ms` of the monotonic clock. */
     after(ms: number, act: () => void): () => void {
       const timer: Timer = { dueMs: monotonicMs() + Math.max(0, ms), act, cancel: () => {} };
@@ -63,10 +62,8 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
     goOn() {
       if (since === null) return;
       const forMs = clock.now() - since.atMs;
-      if (since.frozen) {
-        frozenMs += forMs;
-        missedMs += forMs;
-      } else suspendedMs += forMs;
+      if (since.frozen) frozenMs += forMs;
+      else suspendedMs += forMs;
       since = null;
       for (const timer of timers) arm(timer);
     },
@@ -76,10 +73,6 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
     /** Sets the wall clock `ms` ahead. */
     setWall(ms: number) {
       wallMs += ms;
-    },
-    /** Gives the wall clock the time that it has missed. */
-    syncWall() {
-      missedMs = 0;
     },
   };
 }

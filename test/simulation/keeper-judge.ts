@@ -17,8 +17,7 @@ const FAST = 1.0042;
 /** More requests of one machine than this in ten seconds: somebody spins. */
 const REQUESTS_MAX = 60;
 
-/** `limit`: in this world the rules cannot hold; what is broken is counted, not judged. */
-export function createKeeperJudge(story: Story, clock: Clock, store: () => SimStore, limit: boolean) {
+export function createKeeperJudge(story: Story, clock: Clock, store: () => SimStore) {
   const { fail, count } = story;
   const requests = new Map<string, number[]>();
   /** Whose the last taking or renewing write was. */
@@ -28,26 +27,13 @@ export function createKeeperJudge(story: Story, clock: Clock, store: () => SimSt
   const roughMs = new Map<SimLeaseMachine | null, number>();
   let lastEpoch = 0;
   let lostWritesMs = Number.NEGATIVE_INFINITY;
-  let doublesSinceMs: number | null = null;
-  let openTwiceMs = 0;
-  let wrongPolls = 0;
-
-  const broken = (text: string) => (limit ? count(`limit: ${text.replace(/[0-9]+/g, 'N')}`) : fail(text));
 
   function polled(machine: SimLeaseMachine, what: string): void {
-    if (machine.id === rightful) return;
-    wrongPolls += 1;
-    broken(`${machine.name} ${what} outside its term (the record was written by ${rightful || 'nobody'})`);
+    if (machine.id !== rightful)
+      fail(`${machine.name} ${what} outside its term (the record was written by ${rightful || 'nobody'})`);
   }
 
   return {
-    /** Real ms in which two doors stood open, or the wrong one. */
-    get openTwiceMs() {
-      return openTwiceMs;
-    },
-    get wrongPolls() {
-      return wrongPolls;
-    },
     /** Compare-and-set by `writer`. */
     wrote({ rec, writer, sentMs: sent }: Entry) {
       if (rec.holder === writer) {
@@ -57,21 +43,21 @@ export function createKeeperJudge(story: Story, clock: Clock, store: () => SimSt
     },
     won(machine: SimLeaseMachine, epoch: number) {
       count('terms');
-      if (epoch <= lastEpoch) broken(`${machine.name} starts term ${epoch} after ${lastEpoch}`);
+      if (epoch <= lastEpoch) fail(`${machine.name} starts term ${epoch} after ${lastEpoch}`);
       lastEpoch = Math.max(lastEpoch, epoch);
-      if (machine.workerLives) broken(`${machine.name} wins while its own worker lives`);
+      if (machine.workerLives) fail(`${machine.name} wins while its own worker lives`);
     },
     /** There was trouble between this machine and the engine, or with itself; null: for all. */
     rough: (machine: SimLeaseMachine | null) => void roughMs.set(machine, clock.now()),
     spawned(machine: SimLeaseMachine, valid: boolean) {
-      if (!valid) broken(`${machine.name} spawns a worker without the right to poll`);
+      if (!valid) fail(`${machine.name} spawns a worker without the right to poll`);
     },
     forwarded(machine: SimLeaseMachine) {
       count('polls');
       const lateMs = clock.now() - sentMs.get(machine.id)! - FAST * stopAfterMs(machine.timing);
       // A leap below a second goes unseen.
       if (lateMs > (machine.disturbedInTerm ? 3_000 : 25))
-        broken(`${machine.name} forwards a poll ${lateMs} ms after its stop point`);
+        fail(`${machine.name} forwards a poll ${lateMs} ms after its stop point`);
       polled(machine, 'forwards a poll');
     },
     handed: (machine: SimLeaseMachine) => polled(machine, 'hands an answer on'),
@@ -93,11 +79,11 @@ export function createKeeperJudge(story: Story, clock: Clock, store: () => SimSt
       const { graceMs, slackMs, ttlMs } = machine.timing;
       const lostWritesLately = clock.now() < lostWritesMs + 2 * ttlMs;
       if (why === 'taken' && !lostWritesLately && store().current?.rec.holder === machine.id)
-        broken(`${machine.name} gives up a record that names it`);
+        fail(`${machine.name} gives up a record that names it`);
       const { down, frozen } = store();
       if (down || frozen || machine.link !== 'fine') roughMs.set(machine, clock.now());
       const smoothMs = clock.now() - Math.max(roughMs.get(null) ?? 0, roughMs.get(machine) ?? 0);
-      if (why === 'deadline' && smoothMs > ttlMs) broken(`${machine.name} loses its term for no reason`);
+      if (why === 'deadline' && smoothMs > ttlMs) fail(`${machine.name} loses its term for no reason`);
       if (leftMs > graceMs + slackMs) fail(`${machine.name} leaves its worker ${leftMs} ms`);
     },
     /** The engine has lost writes that it had acknowledged: two workers (not two doors) may overlap. */
@@ -106,23 +92,17 @@ export function createKeeperJudge(story: Story, clock: Clock, store: () => SimSt
     },
     always(machines: readonly SimLeaseMachine[]) {
       const open = machines.filter((it) => it.doorIsOpen());
-      if (open.length > 1) {
-        if (doublesSinceMs === null) broken(`two doors are open: ${open.map(({ name }) => name).join(', ')}`);
-        doublesSinceMs ??= clock.now();
-      } else if (doublesSinceMs !== null) {
-        openTwiceMs += clock.now() - doublesSinceMs;
-        doublesSinceMs = null;
-      }
+      if (open.length > 1) fail(`two doors are open: ${open.map(({ name }) => name).join(', ')}`);
       const workers = machines.filter((it) => it.workerLives);
       for (const it of workers) {
         const lateMs = clock.now() - sentMs.get(it.id)! - FAST * livesMs(it.timing);
-        if (lateMs > 25 && !it.disturbedInTerm) broken(`${it.name}'s worker lives ${lateMs} ms too long`);
+        if (lateMs > 25 && !it.disturbedInTerm) fail(`${it.name}'s worker lives ${lateMs} ms too long`);
       }
       if (workers.length < 2) return;
       // One whose supervisor stood still could not be stopped in time: the door is what holds.
       const excused = workers.some((it) => it.disturbedInTerm) || clock.now() < lostWritesMs + 60_000;
       if (excused) count('two workers, one behind a shut door');
-      else broken(`two workers live: ${workers.map(({ name }) => name).join(', ')}`);
+      else fail(`two workers live: ${workers.map(({ name }) => name).join(', ')}`);
     },
   };
 }

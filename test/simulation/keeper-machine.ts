@@ -36,8 +36,6 @@ interface MachineWorld {
   readonly judge: KeeperJudge;
   /** Requests may arrive this late, at the latest. */
   readonly lateMs: () => number;
-  /** All machines stop in the middle of what they do: between the check and the send. */
-  readonly tearsApart: boolean;
   nextId(): string;
   log(text: string): void;
 }
@@ -338,29 +336,17 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       }
       const flight = { aborted: false };
       made.flight = flight;
-      const goOut = () => {
-        machine.polls += 1;
-        judge.forwarded(machine);
-        clock.after(random.chance(0.3) ? random.int(500, 6_000) : random.int(2, 300), () => {
-          act(() => {
-            if (flight.aborted) story.count('polls given up');
-            else if (valid()) judge.handed(machine);
-            else story.count('answers dropped');
-            made.flight = null;
-          });
-          again(random.int(100, 900));
+      machine.polls += 1;
+      judge.forwarded(machine);
+      clock.after(random.chance(0.3) ? random.int(500, 6_000) : random.int(2, 300), () => {
+        act(() => {
+          if (flight.aborted) story.count('polls given up');
+          else if (valid()) judge.handed(machine);
+          else story.count('answers dropped');
+          made.flight = null;
         });
-      };
-      if (!world.tearsApart || random.chance(0.9)) goOut();
-      // Everything stands still between the check and the send.
-      else {
-        story.count('torn');
-        stand(random.chance(0.5));
-        clock.after(random.int(5_000, 40_000), () => {
-          wake(true);
-          goOut();
-        });
-      }
+        again(random.int(100, 900));
+      });
     });
   }
 
@@ -412,17 +398,6 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     worker = null;
     machine.outstanding = 0;
     machine.keeper = newKeeper;
-  }
-
-  function wake(wallIsRight: boolean): void {
-    clocks.goOn();
-    if (wallIsRight) clocks.syncWall();
-    catchUp();
-  }
-
-  function stand(frozen: boolean): void {
-    machine.disturbedInTerm = true;
-    clocks.stand(frozen);
   }
 
   const machine = {
@@ -513,11 +488,13 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     stand(frozen: boolean): void {
       world.log(`${name} ${frozen ? 'is frozen' : 'sleeps'}`);
       story.count(frozen ? 'frozen' : 'suspended');
-      stand(frozen);
+      machine.disturbedInTerm = true;
+      clocks.stand(frozen);
     },
-    wake(wallIsRight: boolean): void {
+    wake(): void {
       world.log(`${name} wakes`);
-      wake(wallIsRight);
+      clocks.goOn();
+      catchUp();
     },
     /** Sets the wall clock; not while time passes unseen, which two such things at once would hide. */
     setWall(ms: number): void {

@@ -10,41 +10,26 @@ import { createKeeperJudge } from './keeper-judge.ts';
 import { createSimLeaseMachine, type Link, type SimLeaseMachine, STOP_TIMEOUT_MS } from './keeper-machine.ts';
 import { createSimStore } from './keeper-store.ts';
 import { createRandom, type Random } from './random.ts';
-import { createStory } from './story.ts';
-
-/**
- * Worlds in which the rules cannot hold, so that what docs/lease.md calls a limit is known to be one, and how wide it is.
- * `unseen-freeze`: a virtual machine stands still and its wall clock is set right only later. `torn-poll`: everything stands still
- * between the check and the send. `rolled-back-take`: the engine forgets the write that took the lease. `freed-by-hand`: somebody
- * frees the record of a living holder. `wild-clocks`: clocks are off by far more than is allowed for. `wrong-dates`: the engine is
- * wiped, and the machines do not agree about the date.
- */
-export type Limit =
-  | 'unseen-freeze'
-  | 'torn-poll'
-  | 'rolled-back-take'
-  | 'freed-by-hand'
-  | 'wild-clocks'
-  | 'wrong-dates';
+import { createStory, type Outcome } from './story.ts';
 
 /** Which troubles a world knows. */
-function randomTraits(random: Random, limit: Limit | null) {
+function randomTraits(random: Random) {
   const quiet = random.chance(0.1);
   const may = (probability: number) => !quiet && random.chance(probability);
   // Where the engine forgets, only dates keep the epochs rising.
-  const losses = may(0.35) || limit === 'rolled-back-take' || limit === 'wrong-dates';
+  const losses = may(0.35);
   return {
     crashes: may(0.4),
     stops: may(0.35),
     takeovers: may(0.3),
     pauses: may(0.35),
     suspends: may(0.25),
-    freezes: may(0.2) || limit === 'unseen-freeze',
-    wallSteps: limit === 'wrong-dates' || (!losses && may(0.2)),
+    freezes: may(0.2),
+    wallSteps: !losses && may(0.2),
     links: may(0.6),
     outages: may(0.3),
     losses,
-    edits: may(0.1) || limit === 'freed-by-hand',
+    edits: may(0.1),
     lies: may(0.2),
     rude: may(0.4),
   };
@@ -53,13 +38,13 @@ function randomTraits(random: Random, limit: Limit | null) {
 /** Twice what the allowance is would break the workers' deadline; within it nothing may. */
 const RATE = 0.004;
 
-export async function runSeed(seed: number, limit: Limit | null = null) {
+export async function runSeed(seed: number): Promise<Outcome> {
   const random = createRandom(seed);
   const clock = createClock();
-  const traits = randomTraits(random, limit);
+  const traits = randomTraits(random);
   const story = createStory(clock.now);
   const { say } = story;
-  const judge = createKeeperJudge(story, clock, () => store, limit !== null);
+  const judge = createKeeperJudge(story, clock, () => store);
   const watched = random.chance(0.7);
   const { fast, default: normal } = LEASE_PROFILES;
   // Where the record vanishes, nobody knows what its holder lives by.
@@ -79,15 +64,13 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
 
   const count = random.pick([1, 2, 2, 2, 3, 3, 4]);
   const machines: SimLeaseMachine[] = Array.from({ length: count }, (_, index) => {
-    const rate =
-      limit === 'wild-clocks' ? random.pick([0.5, 0.7, 1, 1.5, 2.2]) : 1 + RATE * (2 * random.next() - 1);
+    const rate = 1 + RATE * (2 * random.next() - 1);
     const clocks = createSimClocks(clock, rate, random.int(-2_000, 2_000), random.int(0, 5_000_000));
     return createSimLeaseMachine(
       {
         ...{ clock, random, store, story, judge },
         log: say,
         lateMs: () => Math.max(1, Math.min(3 * timing.ttlMs, troubleMs - clock.now())),
-        tearsApart: limit === 'torn-poll',
         nextId: () => `id-${++ids}`,
       },
       {
@@ -162,8 +145,7 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
     machine.stand(frozen);
     clock.after(spanMs(), () => {
       comesBack(machine, frozen);
-      machine.wake(limit !== 'unseen-freeze');
-      if (limit === 'unseen-freeze') clock.after(random.int(500, 8_000), () => machine.clocks.syncWall());
+      machine.wake();
     });
   };
   plan(traits.suspends, random.pick([8_000, 30_000]), () => stand(false));
@@ -200,9 +182,7 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
   plan(traits.losses, random.pick([5_000, 20_000]), () => {
     // It may forget everything again and again; the last writes only once in a while.
     const again = clock.now() < lossAtMs + 3 * longestWaitMs;
-    if (limit === 'rolled-back-take') {
-      if (!again) forgetTake();
-    } else if (again || random.chance(0.5)) wipe();
+    if (again || random.chance(0.5)) wipe();
     else rollBack();
   });
 
@@ -214,7 +194,7 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
   /** The worst moment for a machine to come back. */
   const comesBack = (machine: SimLeaseMachine, frozen = false) => {
     judge.rough(machine);
-    if (traits.losses && limit === null && random.chance(frozen ? 0.4 : 0.15)) wipe();
+    if (traits.losses && random.chance(frozen ? 0.4 : 0.15)) wipe();
   };
 
   /** Up to two renewals of the present holder; no more than a gate on schedule can bear. */
@@ -237,25 +217,13 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
     store.rollBack(forget);
   }
 
-  /** After a release or an expiry: what is left names another, or nobody. */
-  function forgetTake(): void {
-    const last = store.history.at(-1);
-    const before = store.history.at(-2);
-    if (!last || !before || last.rec.holder === '' || before.rec.holder === last.rec.holder) return;
-    lossAtMs = clock.now();
-    say('the engine forgets the taking write');
-    story.count('takes rolled back');
-    store.rollBack(1);
-  }
-
   plan(traits.edits, 30_000, () => {
     const rec = store.current?.rec;
     if (!rec || clock.now() < lossAtMs + 3 * longestWaitMs) return;
     lossAtMs = clock.now();
-    const holder = limit === 'freed-by-hand' ? '' : 'operator';
     story.count('edited');
     say('somebody edits the record');
-    store.edit({ ...rec, holder, seq: rec.seq + random.int(1, 3) });
+    store.edit({ ...rec, holder: 'operator', seq: rec.seq + random.int(1, 3) });
   });
   plan(traits.lies, 2_000, () => random.pick(machines).hint());
 
@@ -286,7 +254,7 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
     else clock.after(1_000, whenCalm);
   };
   // Those that stop now are gone by then.
-  if (limit === null) clock.after(troubleMs + STOP_TIMEOUT_MS + 2_000, whenCalm);
+  clock.after(troubleMs + STOP_TIMEOUT_MS + 2_000, whenCalm);
 
   /** One polls, undisturbed; then it ends, and the next takes its place in time. */
   function createFinale() {
@@ -350,14 +318,13 @@ export async function runSeed(seed: number, limit: Limit | null = null) {
     };
   }
 
-  const untilMs = troubleMs + (limit === null ? healedWithinMs + calmMs + 30_000 : 10_000);
+  const untilMs = troubleMs + healedWithinMs + calmMs + 30_000;
   await runWorld(clock, story, untilMs, () => {
     judge.always(machines);
     finale?.check();
     return story.violations.length === 0 && !over;
   });
-  const { openTwiceMs, wrongPolls } = judge;
-  return { ...story.outcome(seed), openTwiceMs, wrongPolls };
+  return story.outcome(seed);
 }
 
 function show(rec: { holder: string; epoch: number; seq: number; wants?: string }): string {

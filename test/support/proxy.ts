@@ -22,7 +22,6 @@ export async function openProxy(to: number, options: { port?: number; host?: str
   const clients = new Set<Socket>();
   const sockets = new Set<Socket>();
   const count = { up: 0, down: 0 };
-  let pieces = 0;
   let accepted = 0;
   let away = false;
   const { port = await freePort() } = options;
@@ -42,7 +41,6 @@ export async function openProxy(to: number, options: { port?: number; host?: str
     lanes.add(self);
     from.on('data', (chunk) => {
       count[way] += chunk.length;
-      if (way === 'up') pieces++;
       waiting.push(chunk);
       self.flow();
     });
@@ -125,8 +123,6 @@ export async function openProxy(to: number, options: { port?: number; host?: str
     accepted: () => accepted,
     /** Bytes taken from clients and from the server so far. */
     bytes: () => ({ ...count }),
-    /** Pieces taken from clients so far: as good as requests, where each is written at once. */
-    pieces: () => pieces,
     async close() {
       const closed = server.listening ? once(server, 'close') : Promise.resolve();
       server.close();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach } from 'node:test';
 import { listPids, readLink } from '../../src/machine/procfs.ts';
 import { type Eyes, openEyes } from '../../src/strays/finder.ts';
-import { fixture, PYTHON, randomToken } from './bed.ts';
+import { randomToken } from './bed.ts';
 import { until } from './wait.ts';
 
 export type StrayWorld = ReturnType<typeof createStrayWorld>;
@@ -41,14 +41,6 @@ export function createStrayWorld() {
       rmSync(project, { recursive: true, force: true });
     },
   };
-}
-
-/** Starts `count` processes that do nothing; they go with the one that is returned. */
-export async function startCrowd(world: StrayWorld, count: number): Promise<void> {
-  const child = world.start(PYTHON, [fixture('many.py'), String(count)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  await new Promise((done) => child.stdout!.once('data', done));
 }
 
 /** Each test of a file gets a world of its own and eyes for its bot; `look` opens others. */

@@ -3,16 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readLink } from '../../src/machine/procfs.ts';
 import { ownersOfSockets } from '../../src/machine/sockets.ts';
-import type { Eyes } from '../../src/strays/finder.ts';
 import { fixture, PYTHON } from '../support/bed.ts';
 import { allPids, readProc } from '../support/proc.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
 import { LONG_MS, longestBlock } from '../support/wait.ts';
 
 let world: StrayWorld;
-let eyes: Eyes;
 const look = eachWithEyes((it) => {
-  ({ world, eyes } = it);
+  ({ world } = it);
 });
 
 // A child that runs from the sources starts slowly beside other tests.
@@ -32,35 +30,25 @@ async function deadMount(what: 'memory' | 'cwd'): Promise<number> {
   return child.pid;
 }
 
-test("a process that can't be read is no reason to leave the others unmatched", async () => {
-  const before = world.start('sleep', ['1000'], { argv0: 'known-name' });
+test("a process whose arguments and environment can't be read for ever: left out and counted, all others are seen and matched", async (t) => {
+  const name = { argv0: 'known-name' };
+  const before = world.start('sleep', ['1000'], name);
   const stuck = await deadMount('memory');
-  const after = world.start('sleep', ['1000'], { argv0: 'known-name' });
-  const there = look(['known-name']);
-  try {
-    const { procs, uninspectable } = await there.processes.snapshot(takesLong);
-    assert.equal(procs.get(stuck)?.env, null);
-    assert.ok(uninspectable.stuck >= 1);
-    for (const { pid } of [before, after]) assert.equal(procs.get(pid)?.match?.pattern, 'known-name');
-  } finally {
-    there.close();
-  }
-});
-
-test("a process whose arguments and environment can't be read for ever: left out and counted, all others are seen", async () => {
-  const stuck = await deadMount('memory');
-  const after = world.start('sleep', ['1000'], { env: { T: world.token } });
+  const after = world.start('sleep', ['1000'], { ...name, env: { T: world.token } });
+  const eyes = look(['known-name']);
+  t.after(() => eyes.close());
   const { answer, blockedMs } = await longestBlock(() => eyes.processes.snapshot(takesLong));
   assert.equal(answer.procs.get(stuck)?.env, null);
   assert.ok(answer.uninspectable.stuck >= 1);
   assert.equal(answer.procs.get(after.pid)?.env?.holdsToken, true, 'who comes after it is read');
+  for (const { pid } of [before, after]) assert.equal(answer.procs.get(pid)?.match?.pattern, 'known-name');
   assert.ok(blockedMs < 200, `blocked for ${blockedMs} ms`);
   // The second time nobody is sent there again.
   const again = world.start('sleep', ['1000'], { env: { T: world.token } });
-  const before = readers();
+  const reading = readers();
   const second = await eyes.processes.snapshot(takesLong);
   assert.deepEqual(
-    readers().filter((pid) => !before.includes(pid)),
+    readers().filter((pid) => !reading.includes(pid)),
     [],
     'no second child waits for it',
   );

@@ -30,102 +30,65 @@ const PYTHON_LIBRARIES = [
   ...['aiohttp', 'aiohttp-uvloop', 'aiodns', 'gevent'],
 ];
 
-interface Row {
-  readonly name: string;
-  readonly command: readonly string[];
-  readonly by: 'hook' | 'connect' | 'absolute';
-  readonly options?: readonly string[];
-  /** So many are answered, one after the other. */
-  readonly pings?: number;
-  /** One for each way of leading: it also sends and fetches a photo, and bears a rival and an outage. */
-  readonly isLong?: boolean;
-}
+/** `pings`: so many are answered, one after the other. */
+const row = (
+  name: string,
+  command: readonly string[],
+  by: 'hook' | 'connect' | 'absolute',
+  more: { readonly options?: readonly string[]; readonly pings?: number; readonly isLong?: boolean } = {},
+) => ({ name, command, by, ...more });
 
-const PROXY = ['--intercept', 'proxy'];
+/** One for each way of leading: it also sends and fetches a photo, and bears a rival and an outage. */
+const LONG = { isLong: true };
+const PROXY = { options: ['--intercept', 'proxy'] };
+const DENO = [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A', unmodified('bot.mjs'), 'fetch'];
+const allowed = (version: string) => [
+  '--permission',
+  ...(version === 'latest' ? ['--allow-net'] : []),
+  `--allow-fs-read=${tmpdir()}/*`,
+];
 
-const ROWS: readonly Row[] = [
-  { name: 'node', command: [process.execPath, 'bot.mjs'], by: 'hook', isLong: true },
-  ...['16', '18'].map(
-    (it): Row => ({ name: `node ${it}`, command: [node(it), 'bot.mjs', 'https'], by: 'hook' }),
-  ),
-  ...['20.20.2', '22', '24', 'latest'].flatMap((version): Row[] => [
-    {
-      name: `node ${version}, each library in turns`,
-      command: [node(version), 'bot.mjs', NODE_LIBRARIES.join()],
-      ...{ by: 'hook', pings: NODE_LIBRARIES.length },
-    },
-    ...['thread', 'child'].map(
-      (it): Row => ({
-        name: `node ${version}, a ${it}`,
-        command: [node(version), 'bot.mjs', 'https', it],
-        by: 'hook',
-      }),
+const ROWS = [
+  row('node', [process.execPath, 'bot.mjs'], 'hook', LONG),
+  ...['16', '18'].map((it) => row(`node ${it}`, [node(it), 'bot.mjs', 'https'], 'hook')),
+  ...['20.20.2', '22', '24', 'latest'].flatMap((version) => [
+    row(`node ${version}, each library in turns`, [node(version), 'bot.mjs', NODE_LIBRARIES.join()], 'hook', {
+      pings: NODE_LIBRARIES.length,
+    }),
+    ...['thread', 'child'].map((it) =>
+      row(`node ${version}, a ${it}`, [node(version), 'bot.mjs', 'https', it], 'hook'),
     ),
-    ...['grammy', 'telegraf', 'ntba'].map(
-      (it): Row => ({
-        name: `node ${version}, ${it}`,
-        command: [node(version), unmodified('library.mjs'), it],
-        by: 'hook',
-      }),
+    ...['grammy', 'telegraf', 'ntba'].map((it) =>
+      row(`node ${version}, ${it}`, [node(version), unmodified('library.mjs'), it], 'hook'),
     ),
-    ...['gramio', 'puregram'].map(
-      (it): Row => ({
-        name: `node ${version}, ${it}`,
-        command: [node(version), 'library.mjs', it],
-        by: 'hook',
-      }),
+    ...['gramio', 'puregram'].map((it) =>
+      row(`node ${version}, ${it}`, [node(version), 'library.mjs', it], 'hook'),
     ),
   ]),
   // Its permission model lets it read no file of ours.
-  ...['22', '24', 'latest'].map(
-    (it): Row => ({
-      name: `node ${it} --permission`,
-      command: [
-        node(it),
-        '--permission',
-        ...(it === 'latest' ? ['--allow-net'] : []),
-        `--allow-fs-read=${tmpdir()}/*`,
-        'bot.mjs',
-      ],
-      by: 'hook',
-    }),
+  ...['22', '24', 'latest'].map((it) =>
+    row(`node ${it} --permission`, [node(it), ...allowed(it), 'bot.mjs'], 'hook'),
   ),
-  ...['axios-1.6', 'axios-0.27'].map(
-    (it): Row => ({
-      name: `node, ${it} with a proxy variable`,
-      command: [process.execPath, 'bot.mjs', it],
-      ...{ by: 'absolute', options: PROXY },
-    }),
+  ...['axios-1.6', 'axios-0.27'].map((it) =>
+    row(`node, ${it} with a proxy variable`, [process.execPath, 'bot.mjs', it], 'absolute', PROXY),
   ),
-  { name: 'python', command: [PYTHON, unmodified('bot.py'), 'urllib'], by: 'hook', isLong: true },
-  {
-    name: 'python in a venv',
-    command: [join(folder, 'venv/bin/python'), unmodified('bot.py'), 'urllib'],
-    by: 'hook',
-  },
-  ...pythonBuilds(['3.6', '3.7', '3.8', '3.9', '3.10', '3.12', '3.13']).map(
-    (it): Row => ({ name: basename(it), command: [it, unmodified('bot.py'), 'urllib'], by: 'hook' }),
+  row('python', [PYTHON, unmodified('bot.py'), 'urllib'], 'hook', LONG),
+  row('python in a venv', [join(folder, 'venv/bin/python'), unmodified('bot.py'), 'urllib'], 'hook'),
+  ...pythonBuilds(['3.6', '3.7', '3.8', '3.9', '3.10', '3.12', '3.13']).map((it) =>
+    row(basename(it), [it, unmodified('bot.py'), 'urllib'], 'hook'),
   ),
-  ...PYTHON_LIBRARIES.map(
-    (it): Row => ({ name: `python, ${it}`, command: [PYTHON, unmodified('bot.py'), it], by: 'hook' }),
-  ),
-  { name: 'python-telegram-bot 13', command: [PYTHON, unmodified('ptb.py')], by: 'hook' },
-  { name: 'ruby', command: ['ruby', unmodified('bot.rb')], by: 'hook', isLong: true },
-  { name: 'php, curl', command: ['php', unmodified('bot.php'), 'curl'], by: 'connect', isLong: true },
-  { name: 'php, file_get_contents', command: ['php', unmodified('bot.php'), 'file'], by: 'connect' },
-  { name: 'java', command: ['java', unmodified('Bot.java')], by: 'connect', isLong: true },
-  { name: 'bun', command: [BUN, 'bot.mjs', 'fetch'], by: 'connect', isLong: true },
-  ...['gramio', 'puregram'].map(
-    (it): Row => ({ name: `bun, ${it}`, command: [BUN, 'library.mjs', it], by: 'connect' }),
-  ),
-  {
-    name: 'deno',
-    command: [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A', unmodified('bot.mjs'), 'fetch'],
-    ...{ by: 'connect', options: PROXY },
-  },
-  { name: 'go', command: [join(folder, 'go-bot')], by: 'connect', options: PROXY },
-  { name: 'perl', command: ['perl', unmodified('bot.pl')], by: 'connect', options: PROXY },
-  { name: 'curl', command: ['sh', unmodified('bot.sh')], by: 'connect', options: PROXY, isLong: true },
+  ...PYTHON_LIBRARIES.map((it) => row(`python, ${it}`, [PYTHON, unmodified('bot.py'), it], 'hook')),
+  row('python-telegram-bot 13', [PYTHON, unmodified('ptb.py')], 'hook'),
+  row('ruby', ['ruby', unmodified('bot.rb')], 'hook', LONG),
+  row('php, curl', ['php', unmodified('bot.php'), 'curl'], 'connect', LONG),
+  row('php, file_get_contents', ['php', unmodified('bot.php'), 'file'], 'connect'),
+  row('java', ['java', unmodified('Bot.java')], 'connect', LONG),
+  row('bun', [BUN, 'bot.mjs', 'fetch'], 'connect', LONG),
+  ...['gramio', 'puregram'].map((it) => row(`bun, ${it}`, [BUN, 'library.mjs', it], 'connect')),
+  row('deno', DENO, 'connect', PROXY),
+  row('go', [join(folder, 'go-bot')], 'connect', PROXY),
+  row('perl', ['perl', unmodified('bot.pl')], 'connect', PROXY),
+  row('curl', ['sh', unmodified('bot.sh')], 'connect', { ...PROXY, ...LONG }),
 ];
 
 before(() => {

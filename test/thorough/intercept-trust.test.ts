@@ -51,19 +51,6 @@ const CURL = `for url; do curl -sS "$url"; done`;
 const GIT = `for url; do git ls-remote "$url"; done`;
 const NPM = `shift 3; npm view x --fetch-retries=0 --registry="$1"`;
 
-interface Row {
-  readonly name: string;
-  readonly command: readonly string[];
-  /** The last word of the command, and what is in it. */
-  readonly file: string;
-  readonly code: string;
-  /** What a user sets so that one more authority is trusted. */
-  readonly own: (authority: string, folder: string) => Record<string, string>;
-  readonly mode?: 'auto' | 'proxy';
-  /** Where it differs: who has got a call. */
-  readonly served?: Partial<typeof SERVED>;
-}
-
 /** By whom the certificate is signed: as it should be; with the authority's key; with the served certificate's; by the user's own. */
 const SERVED = { gateway: 2, byAuthority: 0, byLeaf: 0, byUsers: 1 };
 
@@ -96,127 +83,63 @@ function cacerts(kind: string) {
   };
 }
 
-const ROWS: readonly Row[] = [
-  ...['16', '18', '22', '24', 'latest'].map(
-    (version): Row => ({
-      name: `node ${version}, https`,
-      command: [join(nodeBuild(version), 'node')],
-      ...{ file: 'calls.cjs', code: HTTPS, own: variable('NODE_EXTRA_CA_CERTS') },
-    }),
+/** `file`: the last word of the command, with `code` in it. `own`: what a user sets so that one more authority is trusted. */
+const row = (
+  name: string,
+  command: readonly string[],
+  file: string,
+  code: string,
+  own: (authority: string, folder: string) => Record<string, string>,
+  more: { readonly mode?: 'auto' | 'proxy'; readonly served?: Partial<typeof SERVED> } = {},
+) => ({ name, command, file, code, own, ...more });
+
+const NODE_CA = variable('NODE_EXTRA_CA_CERTS');
+const BY_PROXY = { mode: 'proxy' } as const;
+const DENO = [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A'];
+const FETCH_DENO = FETCH.replace('process.argv.slice(2)', 'Deno.args');
+const FILE_PHP = php('file_get_contents($url);');
+
+const ROWS = [
+  ...['16', '18', '22', '24', 'latest'].map((it) =>
+    row(`node ${it}, https`, [join(nodeBuild(it), 'node')], 'calls.cjs', HTTPS, NODE_CA),
   ),
-  {
-    name: 'node, fetch',
-    ...{ command: [process.execPath], file: 'calls.mjs', code: FETCH, own: variable('NODE_EXTRA_CA_CERTS') },
-  },
-  ...[PYTHON, ...pythonBuilds(['3.6', '3.7', '3.8', '3.13'])].map(
-    (it): Row => ({
-      name: `${basename(it)}, urllib`,
-      ...{ command: [it], file: 'calls.py', code: URLLIB, own: variable('SSL_CERT_FILE') },
-    }),
+  row('node, fetch', [process.execPath], 'calls.mjs', FETCH, NODE_CA),
+  ...[PYTHON, ...pythonBuilds(['3.6', '3.7', '3.8', '3.13'])].map((it) =>
+    row(`${basename(it)}, urllib`, [it], 'calls.py', URLLIB, variable('SSL_CERT_FILE')),
   ),
-  {
-    name: 'python, requests',
-    ...{ command: [PYTHON], file: 'calls.py', code: REQUESTS, own: variable('REQUESTS_CA_BUNDLE') },
-  },
-  { name: 'ruby', command: ['ruby'], file: 'calls.rb', code: RUBY, own: variable('SSL_CERT_FILE') },
-  { name: 'php, curl', command: ['php'], file: 'calls.php', code: CURL_PHP, own: ini('curl.cainfo') },
-  {
-    name: 'php, file_get_contents',
-    ...{
-      command: ['php'],
-      file: 'calls.php',
-      code: php('file_get_contents($url);'),
-      own: ini('openssl.cafile'),
-    },
-  },
-  {
-    name: 'php, file_get_contents, by the environment',
-    ...{
-      command: ['php'],
-      file: 'calls.php',
-      code: php('file_get_contents($url);'),
-      own: variable('SSL_CERT_FILE'),
-    },
-  },
+  row('python, requests', [PYTHON], 'calls.py', REQUESTS, variable('REQUESTS_CA_BUNDLE')),
+  row('ruby', ['ruby'], 'calls.rb', RUBY, variable('SSL_CERT_FILE')),
+  row('php, curl', ['php'], 'calls.php', CURL_PHP, ini('curl.cainfo')),
+  row('php, file_get_contents', ['php'], 'calls.php', FILE_PHP, ini('openssl.cafile')),
+  row('php, by the environment', ['php'], 'calls.php', FILE_PHP, variable('SSL_CERT_FILE')),
   // It does not look at the constraints of an authority that it trusts, which is why the authority's key is dropped.
-  ...['JKS', 'PKCS12'].map(
-    (kind): Row => ({
-      name: `java, of whose own authorities (${kind}) the user has added one`,
-      ...{
-        command: ['java'],
-        file: 'Calls.java',
-        code: JAVA,
-        own: cacerts(kind),
+  ...['JKS', 'PKCS12'].map((kind) =>
+    row(
+      `java, of whose own authorities (${kind}) the user has added one`,
+      ['java'],
+      'Calls.java',
+      JAVA,
+      cacerts(kind),
+      {
         served: { byAuthority: 1 },
       },
-    }),
+    ),
   ),
-  {
-    name: 'java with a trust store of its own, which it has then alone',
-    ...{ command: ['java'], file: 'Calls.java', code: JAVA, own: keystore, served: { gateway: 0 } },
-  },
-  {
-    name: 'bun',
-    command: [join(npmPrograms('bun', '1.4.5'), 'bun')],
-    ...{ file: 'calls.mjs', code: FETCH, own: variable('NODE_EXTRA_CA_CERTS') },
-  },
-  {
-    name: 'deno',
-    command: [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A'],
-    ...{
-      file: 'deno.mjs',
-      code: FETCH.replace('process.argv.slice(2)', 'Deno.args'),
-      own: variable('DENO_CERT'),
-      mode: 'proxy',
-    },
-  },
-  {
-    name: 'go',
-    command: ['go', 'run'],
-    file: 'calls.go',
-    code: GO,
-    own: variable('SSL_CERT_FILE'),
-    mode: 'proxy',
-  },
-  {
-    name: 'perl',
-    command: ['perl'],
-    file: 'calls.pl',
-    code: PERL,
-    own: variable('PERL_LWP_SSL_CA_FILE'),
-    mode: 'proxy',
-  },
+  row('java with a trust store of its own, which it has then alone', ['java'], 'Calls.java', JAVA, keystore, {
+    served: { gateway: 0 },
+  }),
+  row('bun', [join(npmPrograms('bun', '1.4.5'), 'bun')], 'calls.mjs', FETCH, NODE_CA),
+  row('deno', DENO, 'deno.mjs', FETCH_DENO, variable('DENO_CERT'), BY_PROXY),
+  row('go', ['go', 'run'], 'calls.go', GO, variable('SSL_CERT_FILE'), BY_PROXY),
+  row('perl', ['perl'], 'calls.pl', PERL, variable('PERL_LWP_SSL_CA_FILE'), BY_PROXY),
   // Children that have nothing to do with the bot: nothing of theirs comes to the gateway, or it is tunnelled unread.
-  ...(['auto', 'proxy'] as const).flatMap((mode): Row[] => {
-    const served = { gateway: mode === 'auto' ? 0 : 2 };
+  ...(['auto', 'proxy'] as const).flatMap((mode) => {
+    const tunnelled = { mode, served: { gateway: mode === 'auto' ? 0 : 2 } };
+    const npm = { mode, served: { gateway: 0 } };
     return [
-      {
-        name: `curl as a child, ${mode}`,
-        command: ['sh'],
-        file: 'calls.sh',
-        code: CURL,
-        own: variable('CURL_CA_BUNDLE'),
-        mode,
-        served,
-      },
-      {
-        name: `git as a child, ${mode}`,
-        command: ['sh'],
-        file: 'calls.sh',
-        code: GIT,
-        own: variable('GIT_SSL_CAINFO'),
-        mode,
-        served,
-      },
-      {
-        name: `npm as a child, ${mode}`,
-        command: ['sh'],
-        file: 'calls.sh',
-        code: NPM,
-        own: variable('npm_config_cafile'),
-        mode,
-        served: { gateway: 0 },
-      },
+      row(`curl as a child, ${mode}`, ['sh'], 'calls.sh', CURL, variable('CURL_CA_BUNDLE'), tunnelled),
+      row(`git as a child, ${mode}`, ['sh'], 'calls.sh', GIT, variable('GIT_SSL_CAINFO'), tunnelled),
+      row(`npm as a child, ${mode}`, ['sh'], 'calls.sh', NPM, variable('npm_config_cafile'), npm),
     ];
   }),
 ];

@@ -2,6 +2,7 @@
 // SP_TEST_KILL_ROUNDS sets the number of rounds (default 60).
 import assert from 'node:assert/strict';
 import { node } from '../support/bed.ts';
+import { assertOnePoll } from '../support/gateway.ts';
 import { assertNeverTwo, handled } from '../support/judge.ts';
 import { xit } from '../support/kinds.ts';
 import { alive, commandOf, findByEnv, readProc } from '../support/proc.ts';
@@ -10,9 +11,9 @@ import { randomMoment, until } from '../support/wait.ts';
 
 const ROUNDS = Number(process.env.SP_TEST_KILL_ROUNDS ?? 60);
 
-for (const name of ['polite.mjs', 'ignores-term.mjs', 'ends-on-409.mjs']) {
+for (const name of ['polite.mjs', 'two-loops.mjs', 'ignores-term.mjs', 'ends-on-409.mjs']) {
   const rounds = name === 'polite.mjs' ? ROUNDS : Math.ceil(ROUNDS / 4);
-  xit(`of the supervisor, ${rounds} random moments with ${name}`, async (b) => {
+  xit(`of the supervisor, ${rounds} random moments with ${name}, now and then behind that of its worker, or after one of them stood still`, async (b) => {
     const ids: number[] = [];
     const isHandled = (id = -1) => handled(b.journal()).has(id);
     for (let round = 0; round < rounds; round++) {
@@ -22,6 +23,12 @@ for (const name of ['polite.mjs', 'ignores-term.mjs', 'ends-on-409.mjs']) {
       if (round % 3 === 0) await until('an update to arrive', () => isHandled(ids.at(-1)), run);
       await randomMoment(600);
       assert.equal(run.ended(), null, `round ${round}: ${run.seen()}`);
+      if (round % 6 === 0) {
+        const victim = round % 12 === 0 ? run.pid : (polledBy(b, name).at(-1) ?? -1);
+        process.kill(victim, 'SIGSTOP');
+        await randomMoment(2_000);
+        process.kill(victim, 'SIGCONT');
+      } else if (round % 3 === 0) process.kill(polledBy(b, name).at(-1) ?? -1, 'SIGKILL');
       run.signal('SIGKILL');
       await until('its death', () => !alive(run.pid), { everyMs: 1 });
       ids.push(b.sandbox.text(`after ${round}`));
@@ -29,6 +36,7 @@ for (const name of ['polite.mjs', 'ignores-term.mjs', 'ends-on-409.mjs']) {
     const last = await b.polling(['--stop-timeout', '1s', '--', ...node(name)]);
     await until('every update', () => ids.every(isHandled), last);
     assertNeverTwo(b);
+    assertOnePoll(b);
     assert.equal(polledBy(b, name).filter(alive).length, 1, 'one worker in the end');
   });
 }

@@ -1,8 +1,7 @@
-// Nothing that a stranger's files do holds the supervisor up: a mount that never answers, as the stranger's folder or behind a symlink
-// there, a `.env` made to burn time, arguments that cannot be read; and thousands of processes. `start`, `status`, `who`, the gateway and
-// Ctrl-C work as ever. The dead mounts live in mount namespaces of their own (which takes root) and go with the test.
+// Nothing that a stranger's files do holds the supervisor up: a mount that never answers, as the stranger's folder or its arguments; and
+// thousands of processes. `start`, `status`, `who`, the gateway and Ctrl-C work as ever. The dead mounts live in mount namespaces of their own (which takes root) and go with the test.
 import assert from 'node:assert/strict';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { type Bed, bed, fixture, PYTHON } from '../support/bed.ts';
@@ -27,17 +26,6 @@ async function deadMount(b: Bed, how: 'cwd' | 'args', env: Record<string, string
   return Number(/dead (\d+)/.exec(run.stdout())?.[1]);
 }
 
-/** A sleeper without our token, connected to the API root, in a folder of its own. */
-async function connectedIn(b: Bed, folder: string): Promise<Running> {
-  const program =
-    'import socket, sys\nline = socket.create_connection(("127.0.0.1", int(sys.argv[1])))\nprint("connected", flush=True)\nline.recv(1)\n';
-  const path = join(folder, 'app.py');
-  writeFileSync(path, program);
-  const run = b.spawn(PYTHON, [path, String(b.sandbox.port)], { cwd: folder });
-  await run.waitFor('connected');
-  return run;
-}
-
 interface Row {
   what: string;
   /** Gives the pids that stand about, and live on. */
@@ -52,26 +40,6 @@ const ROWS: readonly Row[] = [
   {
     what: 'a stranger whose folder is a dead mount',
     start: async (b) => [await deadMount(b, 'cwd')],
-  },
-  {
-    what: 'a stranger whose .env is a symlink into a dead mount',
-    async start(b) {
-      const pid = await deadMount(b, 'cwd');
-      const folder = join(b.dir, 'linked');
-      mkdirSync(folder);
-      // The way into the other mount namespace.
-      symlinkSync(`/proc/${pid}/cwd/settings`, join(folder, '.env'));
-      return [pid, (await connectedIn(b, folder)).pid];
-    },
-  },
-  {
-    what: 'a stranger whose .env is 300 KB of blanks',
-    async start(b) {
-      const folder = join(b.dir, 'blanks');
-      mkdirSync(folder);
-      writeFileSync(join(folder, '.env'), `TELEGRAM_BOT_TOKEN${' '.repeat(300_000)}x`);
-      return [(await connectedIn(b, folder)).pid];
-    },
   },
   {
     what: 'a stranger with our token whose arguments cannot be read',

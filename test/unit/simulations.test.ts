@@ -1,6 +1,6 @@
 /**
  * The simulations of supervisor, door, lease and lock (test/simulation): some schedules each, the same ones every time, and those that
- * show a broken rule. Every rule broken on purpose, and the known limits of the lease are for `npm run test:thorough`.
+ * show a broken rule. `npm run test:thorough` breaks each rule on purpose.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

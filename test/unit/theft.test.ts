@@ -72,6 +72,10 @@ for (const [what, ...lines] of [
   ['none: a rival, with a 409 shortly before the gap', 'conflict; +2; poll 0: 10 = 0; +12; poll 11: 12 = 0'],
   ['none: we stood still and read late', 'after10; ask 11; wait 3; +60; pass 11 = 0; +1; poll 12: 13 = 0'],
   ['none: it stood still before the poll was on its way', 'after10; ask 11; +40; pass 13 = 0'],
+  [
+    'one behind an older update that is given again',
+    'poll 0: 10 = 0; +3; poll 9: 9 = 0; +3; poll 11: 12 = 1',
+  ],
   ['none: ids that are none', 'after10; poll 0: NaN = 0; poll 0: 13 = 0'],
 ] as const)
   test(`taken by somebody else: ${what}`, () => play(lines));

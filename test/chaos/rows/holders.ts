@@ -11,7 +11,7 @@ import type { Scene } from '../scene.ts';
 import { makeWallClock } from '../wall-clock.ts';
 import { noWorkerOf, ROOM_MS, takenOver, takenWithinMs, undisturbed } from './expect.ts';
 
-/** The promise is 100 ms, which `handover` measures on a quiet machine; a standby that nothing wakes needs most of a second and more. */
+/** With the start of Node, beside other rows; a standby that nothing wakes needs most of a second and more. */
 const HANDOVER_MS = 500;
 
 async function crashed(scene: Scene, what: 'supervisor' | 'all'): Promise<void> {
