@@ -184,6 +184,11 @@ describe('page', () => {
     assert.match(text, /as of 2026-11-21 12:00:00 UTC/);
     assert.match(page(), /<meta http-equiv="refresh" content="5">[\s\S]*href="\?refresh=off"/);
     assert.doesNotMatch(page({}, false), /http-equiv="refresh"/);
+    // On a telephone a long word is broken, so that the page is no wider than the screen.
+    assert.match(
+      page(),
+      /name="viewport" content="width=device-width[\s\S]*body\{[^}]*overflow-wrap:anywhere/,
+    );
   });
 
   test('the problem and its cure come before everything else, and into the title', () => {

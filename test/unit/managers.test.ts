@@ -423,26 +423,6 @@ table('cron', [
   ],
 ]);
 
-describe('not a manager', () => {
-  for (const argv of [
-    '/usr/bin/python3 /usr/bin/gunicorn app:app',
-    'node /srv/node_modules/.bin/nodemon bot.js',
-    'npm start',
-    'uv run bot.py',
-    '/bin/sh -c python3',
-    'sudo -u bot python3 bot.py',
-    '/usr/bin/python3 /usr/bin/circusd circus.ini',
-  ]) {
-    test(argv, async () => {
-      assert.equal((await search({ line: [INIT, argv, BOT] })).found, null);
-      // Nor does it hide the manager above it.
-      assert.equal((await search({ line: [INIT, SUPERVISORD, argv, PROGRAM] })).found?.kind, 'supervisord');
-    });
-  }
-  for (const argv of ['tini -- bot', 'bash'])
-    test(`pid 1: ${argv}`, async () => assert.equal((await search({ line: [argv, BOT] })).found, null));
-});
-
 test('layers of a path, from the machine inwards', () => {
   assert.deepEqual(layersOf(`0::/../../user.slice/user@5.service/x.slice/docker-${ID}.scope/init.scope\n`), [
     { type: 'user', uid: 5 },

@@ -39,53 +39,7 @@ const api = (token: string, method: string, params: object = {}, signal?: AbortS
 const idsIn = (answer: { body: { result: { update_id: number }[] } }) =>
   answer.body.result.map((update) => update.update_id);
 
-describe('requests', () => {
-  it('getMe tells the id, by GET and by POST, in any case, with the colon encoded', async () => {
-    const token = freshToken();
-    const encoded = token.replace(':', '%3A');
-    for (const path of [`/bot${token}/getMe`, `/bot${encoded}/GETME`, `/bot${token}/?method=getMe`])
-      for (const verb of ['GET', 'POST']) {
-        const { status, body, headers } = await send(verb, path);
-        assert.deepEqual([status, body.result.id], [200, idOf(token)]);
-        // The real server has none, and a 409 is known from outside by its length.
-        assert.equal(headers.get('keep-alive'), null);
-      }
-    assert.equal((await send('PUT', `/bot${token}/getMe`)).status, 501);
-  });
-
-  it('refuses in the order path, token, method', async () => {
-    const token = freshToken();
-    for (const [path, status, description] of [
-      ['/', 404, 'Not Found'],
-      [`/bot${token}`, 404, 'Not Found'],
-      [`/bot${token}x/nonsense`, 401, 'Unauthorized'],
-      [`/bot${token}/test/getMe`, 401, 'Unauthorized'],
-      [`/bot${token}/nonsense`, 404, 'Not Found: method not found'],
-      [`/bot${token}/getMe/x`, 404, 'Not Found: method not found'],
-    ] as const) {
-      const got = await send('GET', path);
-      assert.equal(got.status, status, path);
-      assert.deepEqual(got.body, { ok: false, error_code: status, description }, path);
-    }
-  });
-});
-
 describe('polls', () => {
-  it('the older gets the 409, the newer the update; the record tells', async () => {
-    const token = freshToken();
-    const older = api(token, 'getUpdates', { timeout: 30 });
-    await until('the poll', () => recordsOf(token).length === 1);
-    const newer = api(token, 'getUpdates', { timeout: '30' });
-    assert.equal((await older).status, 409);
-    const id = sandbox.injectText(token, 'hi');
-    assert.deepEqual(idsIn(await newer), [id]);
-    const [first, second] = recordsOf(token);
-    assert.match(first?.error ?? '', /terminated by other getUpdates/);
-    assert.deepEqual(second?.delivered, [id]);
-    assert.deepEqual(second?.params, { timeout: '30' });
-    assert.equal(maxOpenPolls(sandbox.log, idOf(token)), 2);
-  });
-
   it('does not notice that a client went away: its poll stays, swallows an answer, keeps the update', async () => {
     const token = freshToken();
     const leaving = new AbortController();
@@ -100,40 +54,6 @@ describe('polls', () => {
     assert.deepEqual(record.delivered, [id]);
     assert.deepEqual(idsIn(await api(token, 'getUpdates', { timeout: 30 })), [id]);
     assert.equal(maxOpenPolls(sandbox.log, idOf(token)), 1, 'its client had left');
-  });
-});
-
-describe('messages and files', () => {
-  it('keeps what is sent, and refuses what the server refuses most', async () => {
-    const token = freshToken();
-    const message = { chat_id: -100123, text: 'hello', parse_mode: 'HTML' };
-    const { result } = (await api(token, 'sendMessage', message)).body;
-    assert.deepEqual([result.chat.id, result.chat.type], [-100123, 'supergroup']);
-    const [sent] = sandbox.sent.filter(({ bot }) => bot === idOf(token));
-    assert.deepEqual([sent?.text, sent?.messageId], ['hello', result.message_id]);
-    assert.equal(sent?.params.parse_mode, 'HTML');
-    for (const [method, params, description] of [
-      ['sendMessage', { text: 'x' }, 'Bad Request: chat_id is empty'],
-      ['sendMessage', { chat_id: 1 }, 'Bad Request: message text is empty'],
-      ['sendPhoto', { chat_id: 1 }, 'Bad Request: there is no photo in the request'],
-      ['getFile', { file_id: 'x' }, 'Bad Request: invalid file_id'],
-    ] as const)
-      assert.equal((await api(token, method, params)).body.description, description);
-    assert.equal((await api(token, 'sendChatAction', { chat_id: 7, action: 'typing' })).status, 200);
-  });
-
-  it('gives back the bytes of a file: upload, getFile, download', async () => {
-    const token = freshToken();
-    const bytes = Buffer.from([0, 13, 10, 45, 45, 255, 0]);
-    const form = new FormData();
-    form.set('chat_id', '5');
-    form.set('document', new Blob([bytes], { type: 'application/x-thing' }), 'thing.bin');
-    const sent = await fetch(`${sandbox.root}/bot${token}/sendDocument`, { method: 'POST', body: form });
-    const { result } = (await sent.json()) as { result: { document: { file_id: string } } };
-    const file = await api(token, 'getFile', { file_id: result.document.file_id });
-    const download = await fetch(`${sandbox.root}/file/bot${token}/${file.body.result.file_path}`);
-    assert.deepEqual(Buffer.from(await download.arrayBuffer()), bytes);
-    assert.equal((await send('GET', `/file/bot${token}/documents/none`)).status, 404);
   });
 });
 
@@ -295,17 +215,6 @@ describe('typed lines', () => {
 });
 
 describe('the server', () => {
-  it('ends open polls when it closes, and whatever hangs', async () => {
-    const own = await startSandbox({ tokens: [randomToken(), randomToken()] });
-    const [first = '', second = ''] = own.bots().map(({ token }) => token);
-    own.fault({ kind: 'hang', bot: idOf(second) });
-    const poll = send('GET', `/bot${first}/getUpdates?timeout=50`, undefined, undefined, own.root);
-    const hung = send('GET', `/bot${second}/getMe`, undefined, undefined, own.root);
-    await until('both requests', () => own.log.length === 2);
-    await Promise.all([own.close(), assert.rejects(hung)]);
-    assert.deepEqual((await poll).body, { ok: true, result: [] });
-  });
-
   it('starts on a given port with given tokens, refuses a taken port and a bad token', async () => {
     const token = randomToken();
     const own = await startSandbox({ tokens: [token] });

@@ -1,11 +1,9 @@
 // The runner of these tests: a file that fails beside others gets a second run alone, and only that one counts.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-// @ts-expect-error a script without types
-import { listFiles } from '../../scripts/prepare.mjs';
 // @ts-expect-error a script without types
 import { runTestFiles } from '../../scripts/test-files.mjs';
 import { newFolder } from '../support/place.ts';
@@ -58,14 +56,6 @@ test('a run that is ended takes with it what its tests have started, wherever th
   stop.abort();
   assert.equal(await ended, false);
   await until('nobody to be left', () => there().length === 0);
-});
-
-test('the cache that Python writes beside a source is no reason to build again', (t) => {
-  const folder = newFolder(t);
-  mkdirSync(join(folder, 'hooks/__pycache__'), { recursive: true });
-  for (const name of ['hooks/one.py', 'hooks/__pycache__/one.cpython-311.pyc'])
-    writeFileSync(join(folder, name), '');
-  assert.deepEqual(listFiles(folder), [join(folder, 'hooks/one.py')]);
 });
 
 test('unit tests are run without a look at packages', async (t) => {
