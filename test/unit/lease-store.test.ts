@@ -16,6 +16,7 @@ const storeOf = (engine: Partial<Engine>) =>
 test('what a socket says becomes words: another host, no TLS, and what nobody knows, without a secret', async () => {
   for (const [code, words] of [
     ['ENOTFOUND', /: test lease: no such host$/],
+    ['ECONNRESET', /the other side cut the connection/],
     ['ERR_SSL_WRONG_VERSION_NUMBER', /does not speak TLS/],
     ['EWHATEVER', /: EWHATEVER and …$/],
   ] as const) {

@@ -4,7 +4,6 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openWorkerPipes } from '../../src/output/pipes.ts';
 import { openSink, type Sink } from '../../src/output/sink.ts';
 import { PYTHON } from '../support/bed.ts';
 import { newFolder } from '../support/place.ts';
@@ -50,25 +49,6 @@ test('a file: partial writes and interrupted ones are gone on with; a full disk 
   assert.match(notes[1] ?? '', /can be written again; 1\d\d\d bytes were dropped$/);
   assert.equal(text, 'hello, worldx');
   fs.closeSync(fd);
-});
-
-test('a reader that leaves a full pipe behind is told once, what waits is freed, and everything after is dropped', async () => {
-  const pipes = await openWorkerPipes(folder);
-  assert.ok(pipes);
-  const { sink, notes } = opened(pipes.writeFds[0]);
-  pipes.closeWriteEnds();
-  fs.closeSync(pipes.readFds[1]);
-  const chunk = Buffer.alloc(48 * 1024, 'x');
-  sink.write(chunk, () => {});
-  const freed = new Promise<void>((resolve) => {
-    // A pump goes on reading, and writing, at once.
-    sink.write(chunk, () => process.nextTick(() => resolve(free(sink, 'more'))));
-  });
-  fs.closeSync(pipes.readFds[0]);
-  await freed;
-  await free(sink, 'and more');
-  assert.equal(notes.length, 1);
-  assert.match(notes[0] ?? '', /^nobody reads the worker's output any more \(EPIPE\)/);
 });
 
 test('a terminal that takes no more (Ctrl-S) blocks nobody, gets all of it later, and its own flags are left alone', () => {

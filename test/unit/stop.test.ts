@@ -154,12 +154,6 @@ test('a stopped process is continued, so that it can hear SIGTERM', async () => 
   assert.deepEqual(it.sent, ['0 SIGTERM 10', '0 SIGCONT 10', '0 SIGTERM 11']);
 });
 
-test('asked for now: SIGKILL at once, also before any SIGTERM; halted: nothing at all', async () => {
-  const now = AbortSignal.abort();
-  assert.deepEqual((await onPaper({ 10: {}, 11: {} }, { now })).sent, ['0 SIGKILL 10', '0 SIGKILL 11']);
-  assert.deepEqual((await onPaper({ 10: {}, 11: {} }, { halt: now })).sent, []);
-});
-
 test('newcomers: SIGTERM when all seemed over; SIGKILL with a wait of their own after SIGKILL', async () => {
   let grown: Target[] = [B];
   const late = await onPaper({ 10: {}, 11: {} }, { targets: [A], grown: () => grown });
