@@ -1,7 +1,7 @@
 /** What all engines of a lease share (src/lease/store.ts), over an engine that does as the test wants. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createStore, type Engine } from '../../src/lease/store.ts';
+import { createStore, type Engine, EngineAnswer } from '../../src/lease/store.ts';
 
 const NEVER = () => new Promise<never>(() => {});
 
@@ -23,6 +23,8 @@ test('what a socket says becomes words: another host, no TLS, and what nobody kn
     const error = Object.assign(new Error(`${code} and secret`), { code });
     await assert.rejects(storeOf({ read: () => Promise.reject(error) }).read(1_000), words);
   }
+  const answer = new EngineAnswer('X', 'no secret for you');
+  await assert.rejects(storeOf({ read: () => Promise.reject(answer) }).read(1_000), /no … for you$/);
 });
 
 interface Watch {
