@@ -44,6 +44,8 @@ for (const [name, stray, facts, grade] of [
   ['in deploy mode it sends, and does not poll', py({ env: { ...cookie, deploy: true } }), connected, 'hint'],
   ['token, reacted once', py({ env: ours }), reacted('once'), 'proven'],
   ['token in the arguments, reacted once', py({ tokenInArgs: true }), reacted('once'), 'proven'],
+  ['a script that is called as an editor', py({ env: ours }, 'python3 vim.py'), reacted('once'), 'proven'],
+  ['a program that is called as a shell', py({ env: ours }, './bash-bot'), reacted('once'), 'proven'],
   ['hidden token, reacted once', py(), reacted('once'), 'likely'],
   ['hidden token, reacted twice', py(), reacted('twice'), 'proven'],
   ['environment closed to us, reacted twice', py({ env: null }), reacted('twice'), 'proven'],
@@ -100,6 +102,8 @@ for (const [name, stray, facts] of [
   ['tail', py(GUILTY, 'tail -f production_polling_bot.log'), {}],
   ['less', py(GUILTY, '/usr/bin/less production_polling_bot.py'), {}],
   ['vim', py(GUILTY, 'vim production_polling_bot.py'), {}],
+  ['an editor of far away', py(GUILTY, 'node /root/.vscode-server/bin/1/out/server-main.js'), {}],
+  ['pm2', py(GUILTY, 'node /usr/lib/node_modules/pm2/bin/pm2 start x'), {}],
   ['grep', py(GUILTY, 'grep -r production_polling_bot.py .'), {}],
   ['a browser', py(GUILTY, '/opt/google/chrome/chrome --app=https://web.telegram.org'), connected],
   ['a login shell', py(GUILTY, '-bash'), {}],
@@ -145,12 +149,6 @@ test('never stopped: a supervisor that is called otherwise, known by its child',
   assert.equal(gradeOf(odd, reacted('twice'), [child]), null);
 });
 
-test('an earlier spawn of the same run is own, also between two workers', () => {
-  const left = py({ env: env({ bot: '111111', run: 'r', spawn: '1' }) });
-  assert.equal(gradeOf(left, { worker: { pid: 99, run: 'r', spawn: '2' } })?.grade, 'own');
-  assert.equal(gradeOf(left)?.grade, 'own');
-});
-
 test('descendants of the worker are its tree, also when their environment is wiped', () => {
   const worker = proc(99, 50, 'gunicorn app:app', { env: ours });
   const child = py({ ppid: 99, env: null, ...named() });
@@ -185,21 +183,6 @@ for (const [name, stray, facts] of [
     assert.equal(found?.proof.at(-1), 'belongs to the supervisor with pid 60');
   });
 }
-
-test('a supervisor known by its child only is one, too', () => {
-  const odd = [proc(60, 1, 'node renamed.js'), OTHER[1]!];
-  assert.equal(gradeOf(proc(100, 61, 'python3 bot.py', { env: theirs }), {}, odd)?.supervisor, 60);
-});
-
-test('our own child outside of the worker is own, whoever we are', () => {
-  assert.equal(gradeOf(proc(100, 50, 'python3 bot.py', { env: cookie }))?.grade, 'own');
-});
-
-test("another bot's worker that polls this bot is likely, with its supervisor", () => {
-  const stray = proc(100, 60, 'python3 bot.py', { env: env({ holdsToken: true, bot: '222222', run: 'q' }) });
-  const found = gradeOf(stray, reacted('twice'), OTHER);
-  assert.deepEqual([found?.grade, found?.supervisor], ['likely', 60]);
-});
 
 test('who holds the token and runs the same command as a proven one shares its verdict', () => {
   const twin = (pid: number, facts: Partial<Proc> = {}) =>

@@ -34,22 +34,6 @@ async function started(command: string, args: string[], options = {}, ready = (_
   return proc as unknown as Proc;
 }
 
-test('the facts of a process', async () => {
-  const cookie = { SINGLEPOLL_BOT: '7', SINGLEPOLL_RUN: 'r', SINGLEPOLL_SPAWN: '2' };
-  const env = { TELEGRAM_BOT_TOKEN: world.token, ...cookie, pm_id: '0', name: 'app' };
-  const proc = await started('sleep', ['1000'], { env, detached: true });
-  assert.equal(proc.ppid, process.pid);
-  assert.equal(proc.pgid, proc.pid);
-  assert.equal(proc.sid, proc.pid);
-  assert.equal(proc.uid, process.getuid!());
-  assert.equal(proc.comm, 'sleep');
-  assert.deepEqual(proc.argv, ['sleep', '1000']);
-  assert.equal(proc.cwd, world.project);
-  const { marks, ...seen } = proc.env!;
-  assert.deepEqual(seen, { holdsToken: true, bot: '7', run: 'r', spawn: '2' });
-  assert.deepEqual(marks, { pm_id: '0', name: 'app' });
-});
-
 test('no token is kept: not in the facts, not in the arguments', async () => {
   const proc = await started('sleep', ['1000'], { env: { A: `x${world.token}` } });
   const curl = await started(PYTHON, ['-c', SLEEP, `https://x/bot${world.token}/getMe`], { env: {} });

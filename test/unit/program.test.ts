@@ -1,7 +1,7 @@
 /** What a command line runs, and whether a pattern means it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bystander, isInteractiveShell, isSinglepoll } from '../../src/strays/bystander.ts';
+import { isInteractiveShell, isSinglepoll } from '../../src/strays/bystander.ts';
 import { matchesProgram, readProgram } from '../../src/strays/program.ts';
 
 for (const [command, scripts] of [
@@ -77,28 +77,6 @@ test('a global pattern matches the same twice', () => {
   assert.equal(matchesProgram(program, '/', pattern), true);
   assert.equal(matchesProgram(program, '/', pattern), true);
 });
-
-for (const [command, kind] of [
-  ['-zsh', 'shell'],
-  ['/usr/bin/fish', 'shell'],
-  ['vim bot.py', 'editor'],
-  ['node /root/.vscode-server/bin/1/out/server-main.js', 'editor'],
-  ['tail -f x', 'reader'],
-  ['sshd: root@pts/0', 'terminal'],
-  ['/lib/systemd/systemd --user', 'manager'],
-  ['/usr/bin/python3 /usr/bin/supervisord', 'manager'],
-  ['node /usr/lib/node_modules/pm2/bin/pm2 start x', 'manager'],
-  ['node /x/node_modules/.bin/singlepoll start', 'singlepoll'],
-  ['python3 init.py', null],
-  ['python3 vim.py', null],
-  ['./bash-bot', null],
-  ['gunicorn app:app', null],
-] as const) {
-  test(`bystander: ${command} → ${kind}`, () => {
-    const argv = command.startsWith('sshd:') ? [command] : command.split(' ');
-    assert.equal(bystander({ argv, comm: argv[0]!.slice(0, 15) }), kind);
-  });
-}
 
 test('singlepoll: not every program with that word in it', () => {
   assert.equal(isSinglepoll(readProgram(['python3', 'singlepoll_bot.py'])), false);

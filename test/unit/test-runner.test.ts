@@ -7,8 +7,6 @@ import { test } from 'node:test';
 // @ts-expect-error a script without types
 import { runTestFiles } from '../../scripts/test-files.mjs';
 import { newFolder } from '../support/place.ts';
-import { commandOf, findByEnv } from '../support/proc.ts';
-import { until } from '../support/wait.ts';
 
 function files(t: { after(work: () => void): void }) {
   const folder = newFolder(t);
@@ -42,20 +40,6 @@ test('a file that fails again fails the run, and so does one that ends by a sign
   assert.ok(lines.includes(`passed only when run alone: ${twice}`));
   assert.ok(lines.includes(`failed twice: ${bad}`) && lines.includes(`failed twice: ${killed}`));
   assert.match(lines.join('\n'), /ended by SIGKILL/);
-});
-
-test('a run that is ended takes with it what its tests have started, wherever that has gone', async (t) => {
-  const file = files(t);
-  const left = "spawn('setsid', ['sleep', '1000'], { stdio: 'ignore', detached: true });";
-  const slow = file('slow', `${left} console.error('begun'); await pause(60_000);`);
-  const stop = new AbortController();
-  const how = { atOnce: 1, print: () => {}, env: { SP_MARK: slow }, signal: stop.signal };
-  const ended = runTestFiles({ jobs: [[slow]], ...how });
-  const there = () => findByEnv('SP_MARK', slow);
-  await until('what the test started', () => there().some((pid) => commandOf(pid).startsWith('sleep')));
-  stop.abort();
-  assert.equal(await ended, false);
-  await until('nobody to be left', () => there().length === 0);
 });
 
 test('unit tests are run without a look at packages', async (t) => {

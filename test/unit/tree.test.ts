@@ -89,17 +89,6 @@ test('a wrapper that runs something else too is left, and so is a script that go
   assert.deepEqual(plan(procs), { top: 100, members: [100] });
 });
 
-test('a zombie beside it does not keep a wrapper', () => {
-  const procs = [proc(90, 1, 'sh -c x'), proc(100, 90, 'python bot.py'), proc(101, 90, '', { state: 'Z' })];
-  assert.deepEqual(plan(procs), { top: 90, members: [90, 100] });
-});
-
-test('a master goes with all its workers', () => {
-  const gunicorn = (pid: number, ppid: number) => proc(pid, ppid, 'python3 /usr/bin/gunicorn app:app');
-  const procs = [gunicorn(90, 1), gunicorn(100, 90), gunicorn(101, 90), proc(102, 101, 'sleep 1')];
-  assert.deepEqual(plan(procs), { top: 90, members: [90, 100, 101, 102] });
-});
-
 test('never ourselves, those above us, or the present worker, even below or around a stray', () => {
   const worker = { pid: 51, run: 'r', spawn: '2' };
   // singlepoll was started from a terminal inside the stray's own tree.
@@ -162,21 +151,6 @@ test('a session whose leader is a shell outside of the tree brings nobody in', (
     proc(101, 90, 'python web.py', { sid: 90, pgid: 101 }),
   ];
   assert.deepEqual(plan(procs).members, [100]);
-});
-
-test('what a former member has left behind is found by the session or group that it led', () => {
-  const orphan = proc(105, 1, 'python child.py', { sid: 100, pgid: 100 });
-  const list = snapshot(...BASE, orphan);
-  assert.deepEqual(
-    gather([], surroundings(list, PLACE), [100]).map((one) => one.pid),
-    [105],
-  );
-  assert.deepEqual(gather([], surroundings(list, PLACE)), []);
-});
-
-test('a circle of parents does not hang', () => {
-  const procs = [proc(100, 101, 'python bot.py'), proc(101, 100, 'python bot.py')];
-  assert.deepEqual(plan(procs).members, [100, 101]);
 });
 
 test('what stands below us belongs to no other supervisor, also while `start -d` waits above us', () => {
