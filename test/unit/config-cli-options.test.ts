@@ -21,18 +21,6 @@ function parse(args: readonly string[], name: CommandName = 'start'): { flags: R
   return { flags: readFlags(command), words: command.args };
 }
 
-test('values stay text, lists grow, flags are true or taken back; what is not typed is not there', () => {
-  const typed = '-c x.toml --stray a --backoff nonsense --stray=b --wait --no-takeover --no-gateway --alerts';
-  assert.deepEqual(parse([...typed.split(' '), 'node', 'bot.js']), {
-    flags: {
-      ...{ config: 'x.toml', stray: ['a', 'b'], backoff: 'nonsense', wait: true, takeover: false },
-      ...{ gateway: false, alerts: true },
-    },
-    words: ['node', 'bot.js'],
-  });
-  assert.deepEqual(parse([]), { flags: {}, words: [] });
-});
-
 test('a command knows its own options only', () => {
   assert.deepEqual(parse(['--env-file', 'x'], 'status').flags, { envFile: 'x' });
   assert.deepEqual(parse(['--stray', 'x'], 'who').flags, { stray: ['x'] });

@@ -79,22 +79,6 @@ test('one answer to a young request tells of our poll only where others poll thi
   assert.equal(strength(), 'once');
 });
 
-test('the next process with the pid of one that reacted has not reacted', () => {
-  const ledger = createLedger();
-  ledger.reacted(1, 0, seen(60, 'earlier'));
-  assert.equal(ledger.evidence(among(60)).reactions.size, 0);
-});
-
-test('whoever has started one poller, which has ended, does not poll; with a second one after it that is said', () => {
-  const ledger = createLedger();
-  ledger.reacted(1, 0, seen(60));
-  assert.equal(ledger.evidence(among(50)).reactions.size, 0);
-  ledger.reacted(2, 7, seen(61));
-  const { reactions, byChildren } = ledger.evidence(among(50));
-  assert.deepEqual([...reactions], [[50, 'twice']]);
-  assert.deepEqual([...(byChildren ?? [])], [[50, 7]]);
-});
-
 test('as long as they live, children answer for themselves', () => {
   const ledger = createLedger();
   ledger.reacted(1, 0, seen(60));

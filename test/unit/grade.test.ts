@@ -100,11 +100,9 @@ test('the proof says all that was seen, strongest first', () => {
 const GUILTY = { env: ours, ...named() };
 for (const [name, stray, facts] of [
   ['tail', py(GUILTY, 'tail -f production_polling_bot.log'), {}],
-  ['less', py(GUILTY, '/usr/bin/less production_polling_bot.py'), {}],
   ['vim', py(GUILTY, 'vim production_polling_bot.py'), {}],
   ['an editor of far away', py(GUILTY, 'node /root/.vscode-server/bin/1/out/server-main.js'), {}],
   ['pm2', py(GUILTY, 'node /usr/lib/node_modules/pm2/bin/pm2 start x'), {}],
-  ['grep', py(GUILTY, 'grep -r production_polling_bot.py .'), {}],
   ['a browser', py(GUILTY, '/opt/google/chrome/chrome --app=https://web.telegram.org'), connected],
   ['a login shell', py(GUILTY, '-bash'), {}],
   ['an interactive shell', py(GUILTY, '/bin/zsh -i'), {}],
@@ -114,11 +112,7 @@ for (const [name, stray, facts] of [
   ['the PM2 daemon', py({ ...GUILTY, argv: ['PM2 v5.3.0: God Daemon (/root/.pm2)'] }), {}],
   ['singlepoll of another bot', py(GUILTY, 'node /opt/singlepoll/dist/cli.cjs start'), {}],
   ['singlepoll by its title', py({ ...GUILTY, argv: ['singlepoll start'] }), {}],
-  ['squid', py(GUILTY, 'squid -N'), {}],
   ['a server of the Bot API', py(GUILTY, '/usr/bin/telegram-bot-api --local'), {}],
-  ['docker-proxy', py(GUILTY, '/usr/bin/docker-proxy -proto tcp'), {}],
-  ['ssh -D', py(GUILTY, 'ssh -D 1080 host'), {}],
-  ['socat', py(GUILTY, 'socat TCP-LISTEN:1 TCP:a:443'), {}],
   ['redis', py({ ...GUILTY, argv: ['redis-server *:6379'] }), {}],
   ["another bot's worker", py({ env: env({ holdsToken: true, bot: '222222', run: 'q', spawn: '1' }) }), {}],
   ['a zombie', py({ ...GUILTY, state: 'Z' }), {}],

@@ -9,7 +9,6 @@ import {
   type Policy,
   type State,
   step,
-  workerCode,
 } from '../../src/supervisor/table.ts';
 
 const POLICY: Policy = {
@@ -63,11 +62,4 @@ test('back-off: none after the first exit of a row, then MIN, doubling, ±20 %, 
     [6_000, 0.5, 30_000],
   ] as const)
     assert.equal(backoffMs(failures, random, POLICY), ms);
-});
-
-test("the worker's code: its own, 128 + signal, 1 where neither is known", () => {
-  assert.equal(workerCode({ code: 3, signal: null }), 3);
-  assert.equal(workerCode({ code: null, signal: 'SIGKILL' }), 137);
-  assert.equal(workerCode({ code: null, signal: 'SIGTERM' }), 143);
-  assert.equal(workerCode({ code: null, signal: null }), 1);
 });
