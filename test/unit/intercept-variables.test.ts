@@ -41,6 +41,12 @@ test('no hooks: nothing that would name a file', () => {
   assert.deepEqual(Object.keys(set), ['SINGLEPOLL_HOOK']);
 });
 
+test('a folder with a blank is quoted for Node, and left out for Ruby, which can not have it', () => {
+  const set = interceptVariables({}, { ...base, hooks: '/p q/hooks' });
+  assert.equal(set.NODE_OPTIONS, '--require="/p q/hooks/node.cjs"');
+  assert.equal(set.RUBYOPT, undefined);
+});
+
 test("runtimes that need a file get theirs, and keep the user's", () => {
   const env = { PHP_INI_SCAN_DIR: '/mine', JAVA_TOOL_OPTIONS: '-Xmx9m', NODE_EXTRA_CA_CERTS: '/mine.pem' };
   const set = interceptVariables(env, { ...base, runtimes: new Set(['php', 'java', 'bun']) });
