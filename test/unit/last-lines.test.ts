@@ -16,3 +16,17 @@ test('of a long line the beginning is kept; so many lines are kept, those of eac
   lines.said('hb', 'alive', 'info');
   assert.ok(lines.lines().length === LIVE_LINES && lines.lines().every(({ from }) => from !== 'singlepoll'));
 });
+
+test('for those who watch: by time, masked, each line no longer than is shown', () => {
+  const token = '987654321:an-own-token-of-no-usual-shape';
+  const lines = createLastLines([token]);
+  lines.said('worker', `started with ${token} or ${token.slice(10)}\n`);
+  const out = lines.stream('out');
+  out.add('one');
+  lines.stream('err').add('z'.repeat(500));
+  out.add('two');
+  assert.deepEqual(
+    lines.lines().map(({ from, text }) => `${from} ${text}`),
+    ['singlepoll started with 987654321:… or …\\n', 'out one', `err ${'z'.repeat(400)}`, 'out two'],
+  );
+});
