@@ -137,6 +137,15 @@ for (const [what, bytes, expected] of [
     for (let i = 0; i < 2; i += 1) assert.match(await ask(client), new RegExp(expected));
   });
 
+for (const [what, bytes] of [
+  ['before the answer', ''],
+  ['in mid-body', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok'],
+] as const)
+  test(`a connection that is cut ${what}`, async (t) => {
+    const { client } = await open(t, (socket) => socket.end(bytes));
+    assert.equal(await ask(client), 'ECONNRESET');
+  });
+
 test('by TLS: what answers does not speak it', async (t) => {
   const { root } = await open(t, (socket) => socket.write(ANSWER));
   const client = openHttpClient({ root: new URL(`https://${root.host}`), env: {}, connections: 1 });
