@@ -80,6 +80,11 @@ test('a wrapper that runs something else too is left, and so is a script that go
   assert.deepEqual(plan(procs), { top: 100, members: [100] });
 });
 
+test('a zombie beside it does not keep a wrapper', () => {
+  const procs = [proc(90, 1, 'sh -c x'), proc(100, 90, 'python bot.py'), proc(101, 90, '', { state: 'Z' })];
+  assert.deepEqual(plan(procs), { top: 90, members: [90, 100] });
+});
+
 test('never ourselves, those above us, or the present worker, even below or around a stray', () => {
   const worker = { pid: 51, run: 'r', spawn: '2' };
   // singlepoll was started from a terminal inside the stray's own tree.
