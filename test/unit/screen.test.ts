@@ -89,6 +89,13 @@ test('live: within its bounds at every size; title first, problem next, keys las
       }
     }
   }
+  assert.match(
+    draw(DOCS.trouble, 28, 10)[0] ?? '',
+    /^● @my_…: polling, 2 problems$/,
+    'the state is cut last',
+  );
+  const message = { text: 'restarted: worker 12 in place of 11', level: 'good' as const };
+  assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
 });
 
 test('live: 60 columns, 20 rows have everything that it is for; with more room lines have their times', () => {
