@@ -311,17 +311,8 @@ const KINDS: Record<EngineName, Kind> = {
       // The other members' port; there are none.
       const peer = 'http://127.0.0.1:0';
       return [
-        ...[
-          'etcd',
-          '--data-dir',
-          join(dir, 'data'),
-          '--logger',
-          'zap',
-          '--log-level',
-          'warn',
-          '--bcrypt-cost',
-          '4',
-        ],
+        ...'etcd --logger zap --log-level warn --bcrypt-cost 4'.split(' '),
+        ...['--data-dir', join(dir, 'data')],
         ...['--listen-client-urls', client, '--advertise-client-urls', client],
         ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
         ...['--initial-cluster', `default=${peer}`],

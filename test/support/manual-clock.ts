@@ -6,8 +6,6 @@ import type { Clock } from '../../src/sandbox/bot.ts';
 interface ManualClock extends Clock {
   /** Moves on by `ms`, running every timer that falls due on the way. */
   advance(ms: number): void;
-  /** Timers that are still set. */
-  pending(): number;
 }
 
 export function manualClock(startMs = 1_000_000): ManualClock {
@@ -16,7 +14,6 @@ export function manualClock(startMs = 1_000_000): ManualClock {
   let timers: { atMs: number; order: number; run: () => void }[] = [];
   return {
     nowMs: () => nowMs,
-    pending: () => timers.length,
     after(delayMs, run) {
       const timer = { atMs: nowMs + delayMs, order: made++, run };
       timers.push(timer);

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { type Config, type LoadRequest, loadConfig } from '../../src/config/load.ts';
 import { configFailure } from '../../src/config/messages.ts';
-import { OPTION_NAMES, type OptionValues, optionRow, type RawFlags } from '../../src/config/options.ts';
+import type { RawFlags } from '../../src/config/options.ts';
 import { secretFlags } from '../../src/config/targets.ts';
 import { readToken } from '../../src/config/token.ts';
 import { newFolder } from '../support/place.ts';
@@ -89,17 +89,6 @@ function gives(title: string, rows: readonly (readonly [Case, Partial<Config>])[
 
 const flag = (flags: RawFlags): Case => ({ flags });
 const lease = (url: string, more: RawFlags = {}): Case => flag({ lease: url, ...more });
-
-test('without anything given all is as the table says', async () => {
-  const { warnings, settings, ...config } = await good({});
-  assert.deepEqual([warnings, settings], [[], []]);
-  for (const name of OPTION_NAMES) {
-    const { initial, unit } = optionRow(name);
-    if (name !== 'alerts') assert.deepEqual(config[(name + unit) as keyof OptionValues], initial, name);
-  }
-  assert.deepEqual([config.stopTimeoutMs, config.polling, config.alerts], [15_000, true, null]);
-  assert.deepEqual([config.botId, config.tokenSource], [123456, 'BOT_TOKEN in the environment']);
-});
 
 const from = (
   option: 'gateway' | 'stopTimeout',
@@ -209,10 +198,6 @@ refused('every mistake at once, in the order of the table', [
     /^no command to run\. Three ways.*singlepoll start -- node.*command = \["node.*worker: node bot\.js/s,
   ],
 ]);
-test('several mistakes are one error of code 78', () => {
-  const { message, exitCode } = configFailure(['x', 'y\nz']);
-  assert.deepEqual([message, exitCode], ['2 mistakes in the configuration:\n- x\n- y\n  z', 78]);
-});
 refused('right one by one and wrong together', [
   [flag({ wait: true, takeover: true }), /^--wait and --takeover exclude each other/],
   [flag({ keepWebhook: true, dropPending: true }), /deleteWebhook/],

@@ -1,132 +1,78 @@
-/**
- * The keeper's decisions in examples (src/lease/keeper.ts); the simulation breaks each rule and has to notice. Each test is a script of
- * one line a step: `ms event → what the keeper does`. A step does what stands behind its arrow and nothing else; `read`, `take`, `renew`, `ask`, `mark` and `free` are the requests it sends.
- */
+/** The keeper where its simulation does not look (src/lease/keeper.ts): needless requests, the text of its records, and what status shows. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { test } from 'node:test';
 import { leaseEntry } from '../../src/lease/glance.ts';
-import {
-  type Keeper,
-  type KeeperEffect,
-  type KeeperEvent,
-  type KeeperPolicy,
-  newKeeper,
-  stepKeeper,
-} from '../../src/lease/keeper.ts';
-import type { LeaseRecord } from '../../src/lease/store.ts';
+import { type Keeper, type KeeperEvent, newKeeper, stepKeeper } from '../../src/lease/keeper.ts';
+import type { LeaseRecord, Seen } from '../../src/lease/store.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 
 const UNIX_MS = 1_700_000_000_000;
-const timing = LEASE_PROFILES.default;
-const POLICY: KeeperPolicy = { timing, id: 'me', host: 'here', pid: 4, lock: 'my-lock' };
-const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 15_000, host: 'there', pid: 77 };
-const RECORDS: Readonly<Record<string, LeaseRecord | null>> = {
-  theirs: THEIRS,
-  'theirs-long': { ...THEIRS, ttl: 60_000 },
-  free: { ...THEIRS, holder: '' },
-  gone: null,
-};
+const POLICY = { timing: LEASE_PROFILES.default, id: 'me', host: 'here', pid: 4, lock: 'my-lock' };
+const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 60_000, host: 'there', pid: 77 };
+const seen = (rec: LeaseRecord): Seen => ({ rev: JSON.stringify(rec), rec });
+const FREE = seen({ ...THEIRS, holder: '' });
 
-type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
+type Outcome = Extract<KeeperEvent, { kind: 'answer' }>['outcome'];
+type Step = readonly [atMs: number, what: 'seek' | 'takeover' | 'hint' | 'due' | 'release' | Outcome];
 
-function eventOf([word = '', name = '']: string[], keeper: Keeper): Untimed<KeeperEvent> {
-  const answer = (outcome: Extract<KeeperEvent, { kind: 'answer' }>['outcome']) =>
-    ({ kind: 'answer', request: keeper.request?.number ?? -1, outcome }) as const;
-  const seen = () => {
-    assert.ok(name in RECORDS, name);
-    const rec = RECORDS[name] ?? null;
-    return rec && { rev: JSON.stringify(rec), rec };
-  };
-  switch (word) {
-    case 'seek':
-      return { kind: 'seek', takeover: name === 'takeover' };
-    case 'saw':
-      return answer({ kind: 'seen', seen: seen() });
-    case 'met':
-      return answer({ kind: 'conflict', current: seen() });
-    case 'written':
-      return answer({ kind: 'written', rev: JSON.stringify(keeper.request!.next) });
-    case 'failed':
-      return answer({ kind: 'failed', why: 'away', settled: true, lasting: name === 'for-good' });
-    default:
-      return { kind: word as 'due' | 'hint' | 'doubt' | 'release' | 'quit' };
-  }
-}
+const SEEK: Step = [0, 'seek'];
+const saw = (atMs: number, found: Seen | null): Step => [atMs, { kind: 'seen', seen: found }];
+const LEADS: readonly Step[] = [SEEK, saw(1_000, FREE), [1_010, { kind: 'written', rev: 'ours' }]];
 
-function shown(effect: KeeperEffect, { request }: Keeper): string {
-  switch (effect.do) {
-    case 'read':
-    case 'cas':
-      return request!.kind;
-    case 'wake':
-      return '';
-    default:
-      return effect.do;
-  }
-}
-
-function play(script: string): Keeper {
-  let keeper: Keeper = newKeeper;
-  for (const line of script.trim().split('\n')) {
-    const [what = '', expected = ''] = line.trim().split(/\s*→\s*/);
-    const [at = '', ...words] = what.split(/\s+/);
-    const atMs = Number(at);
-    const event = { ...eventOf(words, keeper), atMs, unixMs: UNIX_MS + atMs, random: 0.5 } as KeeperEvent;
-    const [next, effects] = stepKeeper(keeper, event, POLICY);
+/** The keeper after these steps, and what it did at the last one. */
+function play(...steps: readonly Step[]): Keeper & { did: string } {
+  let [keeper, did] = [newKeeper, ''];
+  for (const [atMs, what] of steps) {
+    const event =
+      typeof what === 'object'
+        ? { kind: 'answer', request: keeper.request?.number, outcome: what }
+        : /seek|takeover/.test(what)
+          ? { kind: 'seek', takeover: what === 'takeover' }
+          : { kind: what };
+    const [next, effects] = stepKeeper(
+      keeper,
+      { ...event, atMs, unixMs: UNIX_MS + atMs, random: 0.5 } as KeeperEvent,
+      POLICY,
+    );
     keeper = next;
-    const done = effects.map((effect) => shown(effect, keeper)).filter(Boolean);
-    assert.equal(done.join(', '), expected, line);
+    did = effects.map((it) => it.do).join();
   }
-  return keeper;
+  return { ...keeper, did };
 }
 
-/** t0 = 1000, acknowledged at 1010. */
-const LEADER = `
-  0     seek       → read
-  1000  saw free   → sees, take
-  1010  written    → won`;
+test('no request at the hint of its own write, nor again and again where an engine turns writes down', () => {
+  assert.equal(play(...LEADS, [1_100, 'hint']).did, 'wake');
+  assert.match(play(...LEADS, [1_100, 'hint'], [2_000, 'hint']).did, /read/);
+  assert.match(
+    play(SEEK, saw(0, FREE), [5, { kind: 'conflict', current: FREE }]).did,
+    /^unreachable(,wake)?$/,
+  );
+});
 
-const SCRIPTS: Readonly<Record<string, string>> = {
-  'the hint of our own write is none': `
-    ${LEADER}
-    1100 hint
-    2000 hint  → read`,
-  'an engine that turns writes down for no reason is not asked again and again': `
-    0 seek      → read
-    0 saw free  → sees, take
-    5 met free  → unreachable`,
-};
+test('what it writes: its own record, the mark of a vanished one, a wish, the free record with its numbers', () => {
+  const since = new Date(UNIX_MS + 1_000).toISOString();
+  const epoch = Math.floor((UNIX_MS + 1_000) / 1_000);
+  const ours = { v: 1, holder: 'me', epoch, ttl: 15_000, host: 'here', pid: 4, lock: 'my-lock', since };
+  const next = (...steps: Step[]) => play(...steps).request?.next;
+  assert.deepEqual(next(...LEADS, [4_000, 'due']), { ...ours, seq: 6 });
+  assert.deepEqual(next(...LEADS, [4_000, 'release']), { v: 1, holder: '', epoch, seq: 6, ttl: 15_000 });
+  assert.deepEqual(next([0, 'takeover'], saw(0, seen(THEIRS))), { ...THEIRS, wants: 'me' });
+  const mark = next(SEEK, saw(0, seen(THEIRS)), [2_500, 'due'], saw(2_510, null));
+  assert.deepEqual(mark, { v: 1, holder: '', epoch: 9, seq: 5, ttl: 60_000, vacant: 'me' });
+});
 
-describe('the keeper', () => {
-  for (const [name, script] of Object.entries(SCRIPTS)) test(name, () => void play(script));
-
-  test('what it writes: its own record, the mark of a vanished one, a wish, the free record with its numbers', () => {
-    const since = new Date(UNIX_MS + 1_000).toISOString();
-    const epoch = Math.floor((UNIX_MS + 1_000) / 1_000);
-    const ours = { v: 1, holder: 'me', epoch, ttl: 15_000, host: 'here', pid: 4, lock: 'my-lock', since };
-    const next = (script: string) => play(script).request?.next;
-    assert.deepEqual(next(`${LEADER}\n4000 due → renew`), { ...ours, seq: 6 });
-    const free = next(`${LEADER}\n4000 release → free`);
-    assert.deepEqual(free, { v: 1, holder: '', epoch, seq: 6, ttl: 15_000 });
-    const wish = next('0 seek takeover → read\n0 saw theirs → sees, ask');
-    assert.deepEqual(wish, { ...THEIRS, wants: 'me' });
-    const mark = next('0 seek → read\n0 saw theirs-long → sees\n2500 due → read\n2510 saw gone → sees, mark');
-    assert.deepEqual(mark, { v: 1, holder: '', epoch: 9, seq: 5, ttl: 60_000, vacant: 'me' });
+test('what status shows of a standby, and of a holder, whose stop point lies before the end of its term', () => {
+  const at = (ms: number) => new Date(UNIX_MS + ms).toISOString();
+  const entry = (nowMs: number, ...steps: Step[]) =>
+    leaseEntry('redis', play(...steps), { nowMs, unixMs: UNIX_MS + nowMs }, POLICY);
+  assert.deepEqual(entry(1_100, SEEK, saw(100, seen({ ...THEIRS, ttl: 15_000 }))), {
+    ...{ engine: 'redis', holder: 'there:77', since: null, mine: false, epoch: 9 },
+    ...{ role: 'standby', expiresAt: at(15_175), decision: { what: 'take', at: at(15_175) } },
+    ...{ reachable: true, unreachable: null },
   });
-
-  test('what status shows of a standby, and of a holder, whose stop point lies before the end of its term', () => {
-    const at = (ms: number) => new Date(UNIX_MS + ms).toISOString();
-    const entry = (script: string, nowMs: number) =>
-      leaseEntry('redis', play(script), { nowMs, unixMs: UNIX_MS + nowMs }, POLICY);
-    assert.deepEqual(entry('0 seek → read\n100 saw theirs → sees', 1_100), {
-      ...{ engine: 'redis', holder: 'there:77', since: null, mine: false, epoch: 9 },
-      ...{ role: 'standby', expiresAt: at(15_175), decision: { what: 'take', at: at(15_175) } },
-      ...{ reachable: true, unreachable: null },
-    });
-    const { role, mine, holder, decision, expiresAt } = entry(LEADER, 2_000);
-    assert.deepEqual([role, mine, holder], ['holder', true, 'here:4']);
-    assert.deepEqual([decision, expiresAt], [{ what: 'stop', at: at(9_425) }, at(1_000 + 14_925)]);
-    const away = entry('0 seek → read\n10 failed → unreachable', 1_010);
-    assert.deepEqual([away.reachable, away.unreachable], [false, 'away']);
-  });
+  const { role, mine, holder, decision, expiresAt } = entry(2_000, ...LEADS);
+  assert.deepEqual([role, mine, holder], ['holder', true, 'here:4']);
+  assert.deepEqual([decision, expiresAt], [{ what: 'stop', at: at(9_425) }, at(1_000 + 14_925)]);
+  const away = entry(1_010, SEEK, [10, { kind: 'failed', why: 'away', settled: true, lasting: false }]);
+  assert.deepEqual([away.reachable, away.unreachable], [false, 'away']);
 });

@@ -1,8 +1,7 @@
-/** The times of a lease: which are refused, and why; and the clock that measures them. */
+/** The times of a lease: which are refused, and why. The clock that measures them: the simulation of the keeper. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  createLeaseClock,
   killAfterMs,
   LEASE_PROFILES,
   livesMs,
@@ -39,30 +38,4 @@ test('a ttl that leaves no room, or that nobody could outwait, is refused, with 
       '200 ms for late timers, leaves 492 ms; two renewals, one each 300 ms, need 600 ms',
   );
   assert.match(String(leaseTiming(3_600_001)), /more than an hour/);
-});
-
-test('the clock includes suspend, never goes back, and tells once when the wall clock ran ahead', () => {
-  const at = { monotonicMs: 5_000, boottimeMs: 90_000 as number | null, unixMs: 1_700_000_000_000 };
-  const clock = createLeaseClock({
-    monotonicMs: () => at.monotonicMs,
-    boottimeMs: () => at.boottimeMs,
-    unixMs: () => at.unixMs,
-  });
-  // [ms that pass by monotonic clock, boot time, wall clock; what the clock shows, and whether it has leaped]
-  for (const [monotonic, boot, wall, nowMs, leaped] of [
-    [0, 0, 0, 0, false],
-    [1_234, 1_234, 1_234, 1_234, false],
-    [0, 20_000, 20_000, 21_224, false],
-    [-300, null, 0, 21_224, false],
-    [0, null, 1_500, 21_224, true],
-    [0, null, 0, 21_224, false],
-    [0, null, -3_600_000, 21_224, false],
-    [0, null, 900, 21_224, false],
-  ] as const) {
-    at.monotonicMs += monotonic;
-    at.boottimeMs = boot === null ? null : (at.boottimeMs ?? 0) + boot;
-    at.unixMs += wall;
-    const seen = clock();
-    assert.deepEqual([seen.nowMs, seen.leaped], [nowMs, leaped]);
-  }
 });

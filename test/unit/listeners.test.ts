@@ -57,26 +57,6 @@ test('one that follows the status and throws is said, and the next change is tol
   assert.equal(said.length, 1);
 });
 
-test('a question that is not asked any more is abandoned: at the next one, and at the end', () => {
-  const signals: AbortSignal[] = [];
-  const edges = {
-    now: () => 0,
-    sweep: (_first: boolean, abandoned: AbortSignal) => void signals.push(abandoned),
-    stopTree: (done: (survivors: number) => void) => done(0),
-    say: () => {},
-    timer: () => () => {},
-    exit: () => {},
-  } as unknown as Edges;
-  const loop = createLoop(POLICY, edges, () => {});
-  loop.send({ kind: 'booted' });
-  assert.equal(signals[0]?.aborted, false);
-  assert.equal(loop.abandoned, signals[0]);
-  loop.send({ kind: 'ask-stop', reason: 'SIGTERM' });
-  assert.equal(loop.state.phase, 'exited');
-  assert.equal(signals[0]?.aborted, true);
-  assert.equal(loop.abandoned.aborted, true, 'nothing is begun after the end');
-});
-
 const CONFIG = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
 const newStatus = () => createStatus(CONFIG, [], '', lines().report);
 

@@ -1,13 +1,13 @@
 /**
- * One bot of the sandbox on a virtual clock: getUpdates, who gets which 409 when, the webhook methods, the session. Each test is a
- * script of one line a step. `ms name: method params` makes a call, `ms text` queues a message, `ms push KIND` another update, `ms
- * revoke` ends the session; `ms name ← answer` is an answer that comes then. Answers that a script does not name must not come before its
+ * One bot of the sandbox on a virtual clock, where unit/probe.test.ts, which polls it as well, does not come. Each test is a
+ * script of one line a step. `ms name: method params` makes a call, `ms text` queues a message, `ms push KIND` another update;
+ * `ms name ← answer` is an answer that comes then. Answers that a script does not name must not come before its
  * last line. Updates are 1, 2, 3 …; `offset=+n` is the id of update n.
  */
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import { createArgs } from '../../src/gateway/params.ts';
-import { type Answer, CONFLICT, createBot, failure } from '../../src/sandbox/bot.ts';
+import { type Answer, CONFLICT, createBot } from '../../src/sandbox/bot.ts';
 import { manualClock } from '../support/manual-clock.ts';
 
 const FIRST_ID = 500_000;
@@ -42,27 +42,14 @@ function play(script: string): void {
     else if (step.startsWith('push ')) {
       const id = bot.push({ [step.slice(5)]: {} });
       if (id === 0) answers.push(`${clock.nowMs()} ${step.slice(5)} ← kept out`);
-    } else if (step === 'revoke') bot.end(failure(401, 'Unauthorized'));
+    }
     if (step.includes('←')) expected.push(`${Number(atMs)} ${step}`);
     else if (step.startsWith('is ')) assert.equal(`${bot.state().pendingUpdates} waiting`, step.slice(3));
   }
   assert.deepEqual(answers, expected, script);
 }
 
-function scripts(title: string, all: Record<string, string>): void {
-  describe(title, () => {
-    for (const [name, script] of Object.entries(all)) it(name, () => play(script));
-  });
-}
-
-scripts('offset, limit, timeout', {
-  '0 starts at the oldest and confirms nothing': `
-    0     text
-    0     text
-    0     a: getUpdates
-    0     a ← [1, 2]
-    600   a: getUpdates offset=0
-    600   a ← [1, 2]`,
+for (const [name, script] of Object.entries({
   'forgets every smaller id at once, even if this request ends in a 409': `
     0     text
     0     text
@@ -71,16 +58,6 @@ scripts('offset, limit, timeout', {
     0     b: getUpdates offset=+3 timeout=40
     0     a ← 409 poller
     40000 b ← []`,
-  'negative keeps the last n and forgets the rest': `
-    0     text
-    0     text
-    0     text
-    0     a: getUpdates offset=-2
-    0     a ← [2, 3]
-    0     is 2 waiting`,
-});
-
-scripts('the long poll', {
   'ends 1 ms after a new update, with what has come till then; answers at once when updates wait': `
     0     a: getUpdates timeout=30
     10    text
@@ -95,52 +72,11 @@ scripts('the long poll', {
     5999  b ← []
     5999  c: getUpdates offset=-1
     5999  c ← []`,
-});
-
-scripts('409', {
-  'the waiting poll gets it, the newcomer waits': `
-    0     a: getUpdates timeout=30
-    100   b: getUpdates timeout=30 offset=1
-    100   a ← 409 poller
-    30100 b ← []`,
   'a request that is answered at once disturbs nobody': `
     0     a: getUpdates timeout=30
     3000  b: getUpdates timeout=0
     3000  b ← []
     30000 a ← []`,
-  'a timeout=0 request inside the 3 s rule does abort the waiting one': `
-    0     a: getUpdates timeout=30
-    100   b: getUpdates timeout=0
-    100   a ← 409 poller
-    3100  b ← []`,
-  'a held request gets no updates': `
-    0     a: getUpdates timeout=30
-    0     b: getUpdates timeout=30
-    0     a ← 409 poller
-    0     c: getUpdates timeout=30
-    0     text
-    1     c ← [1]
-    3000  b ← 409 poller`,
-});
-
-scripts('webhook', {
-  'a getUpdates is refused before anything else: its offset and allowed_updates are not taken': `
-    0     text
-    0     w: setWebhook url=https://a.example/
-    0     w ← Webhook was set
-    0     a: getUpdates offset=+2 allowed_updates=["poll"]
-    0     a ← 409 webhookActive
-    2     text
-    2     is 2 waiting`,
-  'setWebhook ends a waiting poll, deleteWebhook does not, not even one that empties the queue': `
-    0     a: getUpdates timeout=30
-    10    w: setWebhook url=
-    10    w ← Webhook is already deleted
-    20    w: deleteWebhook drop_pending_updates=1
-    20    w ← Webhook is already deleted
-    30    w: setWebhook url=https://a.example/
-    30    a ← 409 setWebhook
-    30    w ← Webhook was set`,
   'is set once; updates are kept until it is deleted with the wish to drop them': `
     0     i: getWebhookInfo
     0     i ← {"url":"","has_custom_certificate":false,"pending_update_count":0}
@@ -157,9 +93,6 @@ scripts('webhook', {
     2000  d: deleteWebhook drop_pending_updates=True
     2000  d ← Webhook is already deleted
     2000  is 0 waiting`,
-});
-
-scripts('allowed_updates', {
   'filter when updates are created, kept for later calls until changed; what is no list changes nothing': `
     0     push poll
     0     push chat_member
@@ -177,15 +110,6 @@ scripts('allowed_updates', {
     2     a ← []
     2     push message
     2     is 1 waiting`,
-});
-
-scripts('the session', {
-  'revoked: the waiting poll is answered with what there is, the next call is refused': `
-    0     a: getUpdates timeout=30
-    5     revoke
-    5     a ← []
-    6     b: getMe
-    6     b ← Unauthorized`,
   'logOut ends it as well': `
     0     a: getUpdates timeout=30
     5     l: logOut
@@ -193,4 +117,5 @@ scripts('the session', {
     5     l ← true
     6     b: getMe
     6     b ← Logged out`,
-});
+}))
+  test(name, () => play(script));

@@ -89,6 +89,13 @@ test('live: within its bounds at every size; title first, problem next, keys las
       }
     }
   }
+  assert.match(
+    draw(DOCS.trouble, 28, 10)[0] ?? '',
+    /^● @my_…: polling, 2 problems$/,
+    'the state is cut last',
+  );
+  const message = { text: 'restarted: worker 12 in place of 11', level: 'good' as const };
+  assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
 });
 
 test('live: 60 columns, 20 rows have everything that it is for; with more room lines have their times', () => {
@@ -147,14 +154,6 @@ test('live: a standby has the lease first and nothing of a worker; stopped, hung
   const problem = { code: 'supervisor-hung', message: 'the supervisor (pid 10) does not answer' };
   const hung = draw(sampleStatus({ healthy: false, problems: [problem] }), 60, 20);
   assert.match(hung[0] ?? '', /: not answering, 1 problem /);
-});
-
-test('live: the state is cut last; what a key did is told beside the keys', () => {
-  assert.match(draw(DOCS.trouble, 28, 10)[0] ?? '', /^● @my_…: polling, 2 problems$/);
-  const message = { text: 'restarted: worker 12 in place of 11', level: 'good' as const };
-  assert.equal(draw(DOCS.fine, 60, 10, { message }).at(-1), `r restart   q leave   ${message.text}`);
-  assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
-  assert.equal(draw(DOCS.fine, 60, 10, { keys: false }).at(-1), 'Ctrl-C leave');
 });
 
 test('a supervisor of another version: whatever its status leaves out, the screens show the rest', () => {

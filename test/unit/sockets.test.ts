@@ -1,6 +1,5 @@
 /** TCP sockets as ss and as the kernel's own table tell them: parsed, addresses decoded, each found under its inode. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net, { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
@@ -8,7 +7,6 @@ import {
   addressOfHex,
   connectsTo,
   followDestroyed,
-  ownersOfSockets,
   parseSockets,
   shortAddress,
   socketInodes,
@@ -16,7 +14,6 @@ import {
   tcpRows,
 } from '../../src/machine/sockets.ts';
 import { awaitsAnswer as isHeld } from '../../src/strays/api-addresses.ts';
-import { PYTHON } from '../support/bed.ts';
 import { listen } from '../support/place.ts';
 import { until } from '../support/wait.ts';
 
@@ -52,18 +49,6 @@ for (const host of ['127.0.0.1', '::1']) {
     assert.equal(await connectsTo(port, process.pid), true);
   });
 }
-
-test('owners of sockets: named by inode, whoever has it, or of some only', async (t) => {
-  const code =
-    'import socket,os,time;s=socket.socket(socket.AF_UNIX);print(os.fstat(s.fileno()).st_ino,flush=True);time.sleep(1000)';
-  const child = spawn(PYTHON, ['-c', code], { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => child.kill('SIGKILL'));
-  const [line] = (await once(child.stdout, 'data')) as [Buffer];
-  const inode = Number(line.toString());
-  for (const pids of [undefined, [child.pid!]])
-    assert.deepEqual([...(await ownersOfSockets([inode], pids))], [[inode, [child.pid]]]);
-  assert.deepEqual([...(await ownersOfSockets([inode], [process.pid]))], []);
-});
 
 test('a request is held: the last thing that happened was a send, three seconds ago', () => {
   const socket = (some: Partial<TcpSocket>): TcpSocket => ({

@@ -1,7 +1,7 @@
 /** The sweep with a finder that is told what to find: what it joins, what it remembers, when it stops stopping. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/strays/finder.ts';
+import type { Stray, StrayFinder, Survey } from '../../src/strays/finder.ts';
 import { sumUp } from '../../src/strays/processes.ts';
 import { createSweeper } from '../../src/supervisor/sweep.ts';
 
@@ -16,24 +16,18 @@ function stray(pid: number): Stray {
 const uninspectable = sumUp([]);
 const survey = (...strays: readonly Stray[]): Survey => ({ strays, uninspectable, present: strays });
 
-function stopOf(strays: readonly Stray[], targets: StrayStop['targets'] = strays): StrayStop {
-  return { targets, survivors: [], denied: [], killed: 0, tookMs: 1, gone: strays, left: [] };
-}
+const NEVER = new AbortController().signal;
 
-/** `there` is what a look finds; a stop takes those that it stopped out of it. */
-function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<StrayStop>, dryRun = false) {
+/** `there` is what a look finds. */
+function sweeperOn(there: Stray[], dryRun = false) {
   const lines: string[] = [];
   const stops: number[][] = [];
-  const halt = new AbortController();
   const finder: StrayFinder = {
     look: async () => survey(...there),
     quickLook: () => survey(...there),
-    async stop(strays) {
+    async stop(strays): Promise<never> {
       stops.push(strays.map(({ pid }) => pid));
-      const result = await (stop?.(strays) ?? stopOf(strays));
-      const left = there.filter(({ pid }) => !strays.some((it) => it.pid === pid));
-      there.splice(0, there.length, ...left);
-      return result;
+      return assert.fail('nobody is to be stopped');
     },
   };
   const sweeper = createSweeper({
@@ -45,32 +39,16 @@ function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<
     silencesOthers: false,
     leased: false,
     worker: () => null,
-    signal: halt.signal,
+    signal: NEVER,
     nowMs: () => 0,
   });
-  return { sweeper, lines, stops, halt, there };
+  return { sweeper, lines, stops };
 }
-
-const NEVER = new AbortController().signal;
-
-test('a stray that had left before the first signal was not stopped: no life of it is counted', async () => {
-  const { sweeper, lines, there } = sweeperOn([stray(10)], async (strays) =>
-    stopOf(strays, strays[0]!.pid === 10 ? [] : undefined),
-  );
-  assert.equal(await sweeper.again(NEVER), null);
-  assert.ok(lines.includes('gone already, by itself'), lines.join('\n'));
-  for (const pid of [11, 12]) {
-    there.push(stray(pid));
-    assert.equal(await sweeper.again(NEVER), null, `pid ${pid}`);
-  }
-  there.push(stray(13));
-  assert.equal((await sweeper.again(NEVER))?.code, 75);
-});
 
 test('a dry run lists a tree once, however many of its processes are guilty', async () => {
   const tree = [10, 11].map((pid) => ({ ...stray(pid), ppid: 1, cookie: null }));
   const there = [{ ...stray(10), tree }, { ...stray(11), tree }, stray(20)];
-  const { sweeper, lines, stops } = sweeperOn(there, undefined, true);
+  const { sweeper, lines, stops } = sweeperOn(there, true);
   await sweeper.first(NEVER);
   assert.deepEqual(stops, []);
   const told = lines.flatMap((line) => line.match(/^(would stop| {2}with it:) pid \d+/)?.[0] ?? []);
