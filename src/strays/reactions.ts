@@ -71,6 +71,8 @@ const ONE_TICK_MS = 12;
 const UNCLEAR_TIMES = 3;
 /** How many clear ones must agree once something speaks against them. */
 const DOUBTED_TIMES = 3;
+/** By how many our polls to which somebody here reacted must exceed those to which nobody did: then the fight for this bot is on this machine. */
+const LOCAL_TIMES = 2;
 /** By how many bytes two 409s for one poller may differ: a digit of a number, a TLS record. */
 const AGREE_BYTES = 16;
 
@@ -208,8 +210,8 @@ export function strengthOf(
   reactions: readonly {
     readonly poke: number;
     readonly reaction: Reaction;
-    /** Somebody polls this bot beside us: a 409 preceded this poke, or ended it. */
-    readonly isContested?: boolean;
+    /** Others of this machine fight for this bot. */
+    readonly isFight?: boolean;
   }[],
   { unmoved = 0, silent = 0 } = {},
 ): Strength | null {
@@ -229,7 +231,7 @@ export function strengthOf(
   }
   // Where two others fight for another bot, one of them gets a 409 every few seconds, and so at times when we poll.
   const isSeen = answers.some(
-    ({ reaction: it, isContested = false }) => it.isConflict && !it.isUnclear && (!it.isYoung || isContested),
+    ({ reaction: it, isFight = false }) => it.isConflict && !it.isUnclear && (!it.isYoung || isFight),
   );
   return isSeen && unmoved === 0 ? 'once' : null;
 }
@@ -302,6 +304,8 @@ export function createLedger() {
   let silent: readonly number[] = [];
   /** The last pokes that a 409 preceded or ended. */
   let contested: readonly number[] = [];
+  /** The last pokes to which somebody here reacted, and when they were sent. */
+  let answered: ReadonlyMap<number, number> = new Map();
   let connected: readonly Owner[] = [];
   let noted = 0;
 
@@ -332,8 +336,10 @@ export function createLedger() {
     const sinceTicks = Math.max(...entries.map((it) => it.pokedAtTicks), ...silent) - RECENT_TICKS;
     const isRecent = (atTicks: number) => atTicks >= sinceTicks;
     const recent = entries.filter((it) => isRecent(it.pokedAtTicks));
-    const judged = recent.map((it) => ({ ...it, isContested: contested.includes(it.poke) }));
-    return strengthOf(judged, { unmoved, silent: silent.filter(isRecent).length });
+    const silently = silent.filter(isRecent).length;
+    const isLocal = [...answered.values()].filter(isRecent).length - silently >= LOCAL_TIMES;
+    const judged = recent.map((it) => ({ ...it, isFight: isLocal && contested.includes(it.poke) }));
+    return strengthOf(judged, { unmoved, silent: silently });
   }
 
   function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
@@ -356,6 +362,7 @@ export function createLedger() {
       const { owner, uid, cgroup } = seen.client;
       const it = { ...seen, poke, pokedAtTicks };
       noted += 1;
+      answered = new Map([...answered, [poke, pokedAtTicks] as const].slice(-ENTRIES_MAX));
       if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
       else for (const account of accountsOf(owner)) note(account, it);
     },

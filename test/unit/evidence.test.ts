@@ -68,15 +68,27 @@ test('while nobody here reacts to most of our polls somebody elsewhere takes the
   assert.equal(fresh.evidence(among(60)).reactions.get(60), 'once', 'two are too few beside a doubt');
 });
 
-test('one answer to a young request tells of our poll only where others poll this bot', () => {
+test('one answer to a young request tells of our poll only where those of this machine fight for this bot', () => {
   const ledger = createLedger();
-  const young = { ...seen(60), reaction: { ...seen(60).reaction, isYoung: true } };
-  const strength = () => ledger.evidence(among(60)).reactions.get(60);
-  ledger.reacted(1, 0, young);
-  ledger.contested(2);
-  assert.equal(strength(), undefined, 'nobody had polled at that one');
+  const young = (pid: number) => ({ ...seen(pid), reaction: { ...seen(pid).reaction, isYoung: true } });
+  const strength = () => ledger.evidence(among(60, 61)).reactions.get(60);
+  ledger.reacted(1, 0, young(60));
   ledger.contested(1);
+  assert.equal(strength(), undefined, 'somebody polls it, who may be elsewhere');
+  ledger.reacted(2, 0, young(61));
   assert.equal(strength(), 'once');
+  ledger.silent(0);
+  assert.equal(strength(), undefined, 'one of three made nobody here react');
+  ledger.reacted(3, 0, young(61));
+  assert.equal(strength(), 'once');
+  const fresh = createLedger();
+  for (const [poke, pid] of [
+    [1, 60],
+    [2, 61],
+    [3, 61],
+  ] as const)
+    fresh.reacted(poke, 0, young(pid));
+  assert.equal(fresh.evidence(among(60)).reactions.get(60), undefined, 'no 409 says that somebody polls it');
 });
 
 test('the next process with the pid of one that reacted has not reacted', () => {
