@@ -113,13 +113,13 @@ export function createProver(options: ProverOptions) {
 
   /** Watches a poll from when it is sent to the end of its windows. True: a process reacted. */
   async function watch(
-    number: number,
     observation: Observation,
     sentAtMs: number,
     onSeen = () => {},
     signal = new AbortController().signal,
     pinged = measured,
   ): Promise<boolean> {
+    const number = ++pokes;
     const atTicks = ticksNow();
     let hasReacted = false;
     try {
@@ -188,9 +188,8 @@ export function createProver(options: ProverOptions) {
         const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {
           got.answer = answer;
         });
-        const number = ++pokes;
         // Not awaited: it watches until no further reaction to this question is possible.
-        if (observation) void watch(number, observation, sentAtMs, () => isOver && asks.onLate(), signal);
+        if (observation) void watch(observation, sentAtMs, () => isOver && asks.onLate(), signal);
         const isEnough = await enoughBefore(
           sentAtMs + holdMs(observation, asks, poke),
           () => got.answer !== undefined,
@@ -213,7 +212,6 @@ export function createProver(options: ProverOptions) {
             return { kind: 'failed', description: answer.description };
           if (answer.conflict === 'webhook') return OVER;
           if (!observation) return { kind: 'blind' };
-          ledger.contested(number);
           isDisturbed = true;
         } else if (!isDisturbed && !ledger.isOpen(isAlive)) return OVER;
         const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
@@ -279,9 +277,7 @@ export function createProver(options: ProverOptions) {
         observation.stop();
         return;
       }
-      const number = ++pokes;
-      if (asked.length === 0) ledger.contested(number);
-      watch(number, observation, performance.now(), asks.onReaction, end.signal, pinged)
+      watch(observation, performance.now(), asks.onReaction, end.signal, pinged)
         .then((hasReacted) => {
           // A question follows no 409: that nobody here reacts to it tells of nobody elsewhere.
           if (hasReacted || asked.length > 0 || end.signal.aborted) return;
@@ -341,7 +337,7 @@ export function createProver(options: ProverOptions) {
       await ping(AbortSignal.timeout(PING_MS));
       const observation = await prepare();
       return async (sentAtMs: number) => {
-        if (observation) await watch(++pokes, observation, sentAtMs);
+        if (observation) await watch(observation, sentAtMs);
       };
     },
     /** The evidence so far about processes that still live. */

@@ -44,8 +44,6 @@ export interface Reaction {
   readonly isTooLong: boolean;
   /** This may be the answer to a message: the next request may have preceded it, or the server may have been slow. */
   readonly isUnclear: boolean;
-  /** The request was younger than a 409 may be held back: it may have been due to another poll than ours. */
-  readonly isYoung: boolean;
 }
 
 /** A request that has waited this long is held by the server: messages and uploads are answered sooner. */
@@ -71,8 +69,6 @@ const ONE_TICK_MS = 12;
 const UNCLEAR_TIMES = 3;
 /** How many clear ones must agree once something speaks against them. */
 const DOUBTED_TIMES = 3;
-/** By how many our polls to which somebody here reacted must exceed those to which nobody did: then the fight for this bot is on this machine. */
-const LOCAL_TIMES = 2;
 /** By how many bytes two 409s for one poller may differ: a digit of a number, a TLS record. */
 const AGREE_BYTES = 16;
 
@@ -122,15 +118,12 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
     // Of a connection that vanished the length of its answer is not known, and may be that of a 409.
     const isOther = !reaction.isConflict && reaction.bytes !== null;
     const isUnclear = reaction.isUnclear || !isHeldLong || (isOther && !isOvertaken);
-    const isYoung = base.lastSendMs < windowsOf(poke)[1][1];
-    found.push({ ...reaction, isUnclear, isYoung });
+    found.push({ ...reaction, isUnclear });
   }
   return found;
 }
 
-type Answer = Omit<Reaction, 'isYoung'>;
-
-function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Answer | null {
+function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
   let isUnclear = false;
   let bytes: number | null = null;
   for (const [index, sample] of after.entries()) {
@@ -188,7 +181,7 @@ function isInWindow(poke: Poke, ms: number): boolean {
   return windowsOf(poke).some(([from, to]) => ms >= from - TOLERANCE_MS && ms <= to + TOLERANCE_MS);
 }
 
-function judged(socket: string, bytes: number | null, isUnclear: boolean, { conflictBytes }: Poke): Answer {
+function judged(socket: string, bytes: number | null, isUnclear: boolean, { conflictBytes }: Poke): Reaction {
   const isConflict =
     bytes !== null &&
     conflictBytes !== null &&
@@ -207,12 +200,7 @@ export type Strength = 'once' | 'twice';
  * many pokes after a 409 ended no request on this machine, which shows that the rival is elsewhere.
  */
 export function strengthOf(
-  reactions: readonly {
-    readonly poke: number;
-    readonly reaction: Reaction;
-    /** Others of this machine fight for this bot. */
-    readonly isFight?: boolean;
-  }[],
+  reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
   { unmoved = 0, silent = 0 } = {},
 ): Strength | null {
   const answers = reactions.filter(
@@ -229,10 +217,7 @@ export function strengthOf(
     )
       return 'twice';
   }
-  // Where two others fight for another bot, one of them gets a 409 every few seconds, and so at times when we poll.
-  const isSeen = answers.some(
-    ({ reaction: it, isFight = false }) => it.isConflict && !it.isUnclear && (!it.isYoung || isFight),
-  );
+  const isSeen = answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear);
   return isSeen && unmoved === 0 ? 'once' : null;
 }
 
@@ -302,10 +287,6 @@ export function createLedger() {
   const unseen = new Map<string, Unseen>();
   /** When polls that followed a 409 were seen to make nobody here react. */
   let silent: readonly number[] = [];
-  /** The last pokes that a 409 preceded or ended. */
-  let contested: readonly number[] = [];
-  /** The last pokes to which somebody here reacted, and when they were sent. */
-  let answered: ReadonlyMap<number, number> = new Map();
   let connected: readonly Owner[] = [];
   let noted = 0;
 
@@ -336,10 +317,7 @@ export function createLedger() {
     const sinceTicks = Math.max(...entries.map((it) => it.pokedAtTicks), ...silent) - RECENT_TICKS;
     const isRecent = (atTicks: number) => atTicks >= sinceTicks;
     const recent = entries.filter((it) => isRecent(it.pokedAtTicks));
-    const silently = silent.filter(isRecent).length;
-    const isLocal = [...answered.values()].filter(isRecent).length - silently >= LOCAL_TIMES;
-    const judged = recent.map((it) => ({ ...it, isFight: isLocal && contested.includes(it.poke) }));
-    return strengthOf(judged, { unmoved, silent: silently });
+    return strengthOf(recent, { unmoved, silent: silent.filter(isRecent).length });
   }
 
   function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
@@ -362,18 +340,12 @@ export function createLedger() {
       const { owner, uid, cgroup } = seen.client;
       const it = { ...seen, poke, pokedAtTicks };
       noted += 1;
-      answered = new Map([...answered, [poke, pokedAtTicks] as const].slice(-ENTRIES_MAX));
       if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
       else for (const account of accountsOf(owner)) note(account, it);
     },
     /** A poll that followed a 409 was watched to its end, and nobody here reacted. */
     silent(atTicks: number): void {
       silent = [...silent.slice(1 - ENTRIES_MAX), atTicks];
-    },
-    /** A 409 preceded this poke or ended it: somebody else polls the bot. */
-    contested(poke: number): void {
-      contested = [...contested.slice(1 - ENTRIES_MAX), poke];
-      noted += 1;
     },
     /** A poll of ours left alone the one request of this process. */
     unmoved(owner: Owner): void {

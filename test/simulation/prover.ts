@@ -24,7 +24,6 @@ export interface SimProverOptions extends Instruments {
 const CONFLICT_BYTES = 420;
 const COINCIDENCES_MAX = 4;
 const HELD_BACK_MS = 3_000;
-const RETRY_MS = 1_000;
 const UNDISTURBED_MS = 1_500;
 const TOTAL_MS = 10_000;
 
@@ -34,6 +33,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
   const coincidences = new Map<Body, number>();
   const conflicts = new Map<Body, number>();
   let pokes = 0;
+
   const isAlive = ({ pid, startId }: { readonly pid: number; readonly startId: string }) =>
     machine.bodies.get(pid)?.startId === startId;
   const clients = () => machine.living().filter((body) => machine.connected(body) && !isOurs(body));
@@ -53,10 +53,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
     check.reacted(sim(), body, poke, isConflict);
     ledger.reacted(poke, 0, {
       client,
-      reaction: {
-        ...{ socket: client.key, bytes, isConflict, isTooLong: false, isUnclear: false },
-        isYoung: body.life.kind === 'innocent',
-      },
+      reaction: { socket: client.key, bytes, isConflict, isTooLong: false, isUnclear: false },
       holdsAnother: false,
     });
     // Some libraries end at a 409.
@@ -83,8 +80,6 @@ export function createSimProver(options: SimProverOptions): SimProver {
     if (pollers.length > 0) {
       const lateMs = random.chance(0.2) ? HELD_BACK_MS : 0;
       tell(random.pick(pollers), rttMs + lateMs, CONFLICT_BYTES + random.int(0, 9), true);
-      // Who was displaced comes back, or another one does.
-      clock.after(RETRY_MS, () => ledger.contested(number));
     }
     for (const body of there) {
       if (body.life.kind !== 'innocent') continue;
@@ -93,9 +88,8 @@ export function createSimProver(options: SimProverOptions): SimProver {
       else if (random.chance(0.3)) {
         const before = coincidences.get(body) ?? 0;
         coincidences.set(body, before + 1);
-        // Something else comes in just then: as long as a 409 is now and then (in a fight of its own), but never the same twice. Of who holds the
-        // token one such answer is taken for proof while others fight for this bot.
-        const isConflict = before < COINCIDENCES_MAX && !(body.env.holdsToken && pollers.length > 0);
+        // Something else comes in just then: as long as a 409 is now and then, but never the same twice.
+        const isConflict = !body.env.holdsToken && before < COINCIDENCES_MAX;
         tell(body, rttMs, isConflict ? CONFLICT_BYTES - 30 + 20 * before : 1_000 + 20 * before, isConflict);
       }
     }

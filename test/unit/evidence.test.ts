@@ -9,14 +9,7 @@ function seen(pid: number, startId = String(pid)): Seen {
   const owner: Owner = { pid, startId, parent, program: null };
   return {
     client: { key: `${pid} ${startId}`, uid: 1000, cgroup: null, owner, isHeld: true },
-    reaction: {
-      socket: '',
-      bytes: 420,
-      isConflict: true,
-      isTooLong: false,
-      isUnclear: false,
-      isYoung: false,
-    },
+    reaction: { socket: '', bytes: 420, isConflict: true, isTooLong: false, isUnclear: false },
     holdsAnother: false,
   };
 }
@@ -66,29 +59,6 @@ test('while nobody here reacts to most of our polls somebody elsewhere takes the
   fresh.silent(now);
   for (const poke of [1, 2]) fresh.reacted(poke, now, seen(60));
   assert.equal(fresh.evidence(among(60)).reactions.get(60), 'once', 'two are too few beside a doubt');
-});
-
-test('one answer to a young request tells of our poll only where those of this machine fight for this bot', () => {
-  const ledger = createLedger();
-  const young = (pid: number) => ({ ...seen(pid), reaction: { ...seen(pid).reaction, isYoung: true } });
-  const strength = () => ledger.evidence(among(60, 61)).reactions.get(60);
-  ledger.reacted(1, 0, young(60));
-  ledger.contested(1);
-  assert.equal(strength(), undefined, 'somebody polls it, who may be elsewhere');
-  ledger.reacted(2, 0, young(61));
-  assert.equal(strength(), 'once');
-  ledger.silent(0);
-  assert.equal(strength(), undefined, 'one of three made nobody here react');
-  ledger.reacted(3, 0, young(61));
-  assert.equal(strength(), 'once');
-  const fresh = createLedger();
-  for (const [poke, pid] of [
-    [1, 60],
-    [2, 61],
-    [3, 61],
-  ] as const)
-    fresh.reacted(poke, 0, young(pid));
-  assert.equal(fresh.evidence(among(60)).reactions.get(60), undefined, 'no 409 says that somebody polls it');
 });
 
 test('the next process with the pid of one that reacted has not reacted', () => {

@@ -42,11 +42,6 @@ test('an answer as long as a 409 while a request was held is one, at once or 3 s
   for (const bytes of [430, 500]) assert.equal(seen(HELD, [answer(bytes)])?.isConflict, true, `${bytes}`);
 });
 
-test('a request that was sent within the last 3 s may owe its 409 to an earlier poll', () => {
-  const isYoung = (lastSendMs: number) => seen({ ...HELD, lastSendMs }, [answer(450)])?.isYoung;
-  assert.deepEqual([3_000, 3_300].map(isYoung), [true, false]);
-});
-
 test('no reaction: outside of the windows, nothing held, or held for too short a time', () => {
   assert.equal(seen(HELD, [answer(450, 1_500)]), undefined);
   assert.equal(seen(HELD, [answer(450, 5_000)]), undefined);
@@ -141,8 +136,7 @@ test('within one tick of the clock, a message that was sent and answered is not 
 
 const reaction = (bytes: number | null, more: Partial<Reaction> = {}): Reaction => ({
   ...{ socket: 'it', bytes, isConflict: bytes !== null && Math.abs(bytes - 450) < 24 },
-  ...{ isTooLong: bytes !== null && bytes > 506, isUnclear: false, isYoung: false },
-  ...more,
+  ...{ isTooLong: bytes !== null && bytes > 506, isUnclear: false, ...more },
 });
 const strength = (...all: (Reaction | null)[]) =>
   strengthOf(all.flatMap((it, poke) => (it === null ? [] : [{ poke, reaction: it }])));
@@ -151,8 +145,6 @@ test('once: a single 409; twice: two that agree, to different polls of ours', ()
   assert.equal(strength(reaction(450)), 'once');
   assert.equal(strength(reaction(450), reaction(455)), 'twice');
   assert.equal(strength(reaction(300)), null, 'HTTP/2, say');
-  assert.equal(strength(reaction(450, { isYoung: true })), null, 'an earlier poll may have ended it');
-  assert.equal(strength(reaction(450, { isYoung: true }), reaction(450, { isYoung: true })), 'twice');
   assert.equal(strength(reaction(300), null, reaction(310)), 'twice');
   assert.equal(strength(reaction(300), reaction(340)), null);
   assert.equal(strength(reaction(null), reaction(null)), 'twice');
