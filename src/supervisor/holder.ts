@@ -202,6 +202,8 @@ export function cannotAsk(holder: Holder | null, control: string | null): Single
 
 function whyUnasked(holder: Holder | null, control: string | null): string {
   if (!holder?.answers) return "can't be asked";
+  // It holds the lock so that nobody starts meanwhile.
+  if (holder.control === null) return 'is a reset under way, which takes no orders';
   if (!takesOrders(holder)) return 'runs without a state folder, so it takes no orders';
   if (holder.control === control) return "can't be asked";
   return `has another state folder, with its control socket ${plain(holder.control ?? '')}`;

@@ -245,3 +245,16 @@ xit('reset: from another folder the last command runs in its own folder, flags m
   assert.match(stderr, /working folder .*release-1.* gone/);
   assert.equal(next.ended(), null, 'nothing was stopped for it');
 });
+
+it('a reset under way takes no orders, and is named as one, with the command that ends it', async (b) => {
+  const stray = await pollingStray(b, 'stubborn_bot.py', { args: ['--ignore-term'] });
+  const reset = b.cli('reset --no-start --stop-timeout 60s');
+  await reset.waitFor(/stopping pid/);
+  const { stderr } = await b.exits(75, 'stop');
+  const named =
+    /the supervisor is a reset under way, which takes no orders: pid (\d+) [\s\S]*→ kill (\d+) /.exec(stderr);
+  assert.deepEqual(named?.slice(1), [String(reset.pid), String(reset.pid)], stderr);
+  process.kill(Number(named?.[2]));
+  await reset.exit();
+  assert.ok(alive(stray.pid), 'it had its time still');
+});
