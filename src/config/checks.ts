@@ -160,6 +160,8 @@ export function chooseAlerts(reading: Reading, adminChat: string | null) {
         );
   if (chat === null && url === null) return null;
   const { alertCooldownMs: cooldownMs, digest, digestZone } = values;
+  if (digest === null) return { chat, url, cooldownMs, digest };
+  // Asked only where it is needed: to know time zones costs a process 8 MB.
   const zone = digestZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
-  return { chat, url, cooldownMs, digest: digest === null ? null : { time: digest, zone } };
+  return { chat, url, cooldownMs, digest: { time: digest, zone } };
 }
