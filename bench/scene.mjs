@@ -17,16 +17,24 @@ export const program = join(root, 'bin/entry.sh');
 export const TOKEN = '7312345678:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
 const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bench-'));
 const run = randomUUID();
+/** What runs of that which was launched. */
+const children = new Set();
+
+/** How many were still there. The mark does not find nginx, which writes its title over its environment, so what was launched here is told as well. */
+function endEverything() {
+  for (const child of children) child.kill();
+  return children.size + endAll(run);
+}
 
 process.on('exit', () => {
-  endAll(run);
+  endEverything();
   // What dies right now may still write a last line.
   rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 
 /** Ends all that was started: the next row has the machine to itself. */
-export const clear = () => until('nothing to be left of a row', () => endAll(run) === 0);
+export const clear = () => until('nothing to be left of a row', () => endEverything() === 0);
 
 /** A new private folder. */
 export const newFolder = (name) => mkdtempSync(join(folder, `${name}-`));
@@ -41,7 +49,9 @@ export const environment = (home, more = {}) => ({
 export function launch(command, words, { variables, ...options } = {}) {
   const cwd = newFolder('home');
   const stdio = ['ignore', 'pipe', 'inherit'];
-  return spawn(command, words, { env: environment(cwd, variables), cwd, stdio, ...options });
+  const child = spawn(command, words, { env: environment(cwd, variables), cwd, stdio, ...options });
+  children.add(child);
+  return child.once('exit', () => children.delete(child));
 }
 
 /** Ends a process, and waits until it is gone. */
