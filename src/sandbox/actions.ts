@@ -4,7 +4,6 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseObject } from '../config/files.ts';
 import {
   checkedFault,
   FAULTS,
@@ -117,9 +116,10 @@ export async function control(
 
 /** Throws if the text is no JSON object. */
 function jsonObject(text: string): Record<string, unknown> {
-  const value = parseObject<Record<string, unknown>>(text);
-  if (value === null) throw new Error('a JSON object is needed');
-  return value;
+  // Not parseObject, since whoever typed it is told where the mistake is.
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== 'object' || value === null) throw new Error('a JSON object is needed');
+  return value as Record<string, unknown>;
 }
 
 export const CONSOLE_HELP = `Type a line:
@@ -139,7 +139,7 @@ export const CONSOLE_HELP = `Type a line:
   !help                      this
   @ID in front of a line means the bot with that id; a text that begins with ! is typed with two`;
 
-/** What a typed line asks for. */
+/** The action that a typed line asks for, with what it is given. */
 type Order = readonly [action: ActionName, input: Input];
 
 /** Typed command → action, with the meaning of the first number and the first word after it. */
@@ -154,30 +154,33 @@ const COMMANDS = new Map<string, (number: number | undefined, word: string) => O
   ['revoke', () => ['POST /revoke', {}]],
 ]);
 
-/** Parses one line. Throws an error with the text to show where it asks for nothing. */
-export function parseLine(line: string): Order {
+/** Parses one line. A text: it asks for nothing, and that is to be shown. */
+export function parseLine(line: string): Order | string {
   const [, id, rest = ''] = /^(?:@(\d+)(?:\s+|$))?(.*)$/s.exec(line.trim()) ?? [];
-  const [action, input] = /^!(?!!)/.test(rest)
-    ? parseCommand(rest.slice(1).trim())
-    : ([
-        'POST /updates',
-        rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest.replace(/^!!/, '!') },
-      ] as const);
-  return [action, { ...(id !== undefined && { bot: Number(id) }), ...input }];
+  const bot = id === undefined ? {} : { bot: Number(id) };
+  if (rest.startsWith('{'))
+    try {
+      return ['POST /updates', { ...bot, update: jsonObject(rest) }];
+    } catch (error) {
+      return (error as Error).message;
+    }
+  if (!/^!(?!!)/.test(rest)) return ['POST /updates', { ...bot, text: rest.replace(/^!!/, '!') }];
+  const order = parseCommand(rest.slice(1).trim());
+  return typeof order === 'string' ? order : [order[0], { ...bot, ...order[1] }];
 }
 
-function parseCommand(line: string): Order {
+function parseCommand(line: string): Order | string {
   const [name = '', ...words] = line.split(/\s+/);
   const command = name.toLowerCase();
-  if (command === 'help') throw new Error(CONSOLE_HELP);
+  if (command === 'help') return CONSOLE_HELP;
   const digits = words.find((word) => /^\d+$/.test(word));
   const number = digits === undefined ? undefined : Number(digits);
   const found = COMMANDS.get(command)?.(number, words[0] ?? '');
   if (found) return found;
   const fault = faultOf(command, number, words.includes('*'));
-  if (!fault) throw new Error(`no such command: !${name} (try !help)`);
+  if (!fault) return `no such command: !${name} (try !help)`;
   const odd = words.find((word) => !/^(\*|\d+|[A-Za-z]+)$/.test(word));
-  if (odd !== undefined) throw new Error(`not understood: ${odd} (a method name or a number is meant here)`);
+  if (odd !== undefined) return `not understood: ${odd} (a method name or a number is meant here)`;
   const method = words.find((word) => /^[A-Za-z]+$/.test(word));
   return ['POST /faults', { ...(method && { method }), ...fault }];
 }
@@ -194,7 +197,9 @@ function faultOf(command: string, number: number | undefined, always: boolean): 
 /** Carries out a typed line and shows the result. Never rejects. */
 async function perform(sandbox: Sandbox, line: string, show: (line: string) => void): Promise<void> {
   try {
-    const [action, input] = parseLine(line);
+    const order = parseLine(line);
+    if (typeof order === 'string') return show(order);
+    const [action, input] = order;
     if (action === 'GET /log')
       for (const record of selected(sandbox.log, input)) show(describeRequest(record));
     else show(JSON.stringify(await ACTIONS[action](sandbox, input)));
@@ -203,7 +208,7 @@ async function perform(sandbox: Sandbox, line: string, show: (line: string) => v
   }
 }
 
-/** One request as a line: method, parameters, result, duration. */
+/** Describes one request in a line: method, parameters, result, duration. */
 function describeRequest(record: RequestRecord): string {
   const { bot, method, params, status, error, startedAtMs, endedAtMs, delivered } = record;
   const time = new Date(record.startedAtUnixMs).toISOString().slice(11, 23);

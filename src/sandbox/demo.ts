@@ -44,10 +44,13 @@ export async function prepareDemo(strayScript: string) {
 
   try {
     // Its first request is its first poll.
-    await once(sandbox.requests, 'start', { signal: AbortSignal.timeout(STRAY_START_MS) });
-  } catch {
+    const polls = once(sandbox.requests, 'start', { signal: AbortSignal.timeout(STRAY_START_MS) });
+    await Promise.race([polls, gone.then(() => Promise.reject(new Error('ended before it polled')))]);
+  } catch (error) {
     await close();
-    throw new Error(`the stray of the rehearsal did not poll within ${STRAY_START_MS} ms`);
+    const isLate = (error as Error).name === 'AbortError';
+    const why = isLate ? `did not poll within ${STRAY_START_MS} ms` : (error as Error).message;
+    throw new Error(`the stray of the rehearsal ${why}`);
   }
   return { root, token, strayPid: stray.pid ?? 0, close };
 }

@@ -287,9 +287,9 @@ describe('typed lines', () => {
 
   it('explain what is not understood, and every command that the help names is known', () => {
     for (const line of ['!nonsense', '!200', '!700', '!', '{broken', '!502 get-Updates'])
-      assert.throws(() => parseLine(line), line);
+      assert.equal(typeof parseLine(line), 'string', line);
     for (const [, name] of CONSOLE_HELP.matchAll(/!([a-z0-9]+)/g))
-      if (name !== 'help') assert.equal(parseLine(`!${name}`).length, 2);
+      if (name !== 'help') assert.ok(Array.isArray(parseLine(`!${name}`)), name);
   });
 });
 
