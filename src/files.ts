@@ -26,7 +26,7 @@ export function mayWriteWhole(path: string, text: string): boolean {
   }
 }
 
-/** Where it can't be removed (its folder became something else, or may not be written) it stays: whoever needs the place is told then. */
+/** Removes a file if it can. No error, because whoever needs the place later is told what is in the way. */
 export function removeQuietly(path: string): void {
   try {
     fs.rmSync(path, { force: true });

@@ -59,7 +59,7 @@ export function openAlerts(options: AlertServiceOptions) {
     const events = [...eventsBetween(before, after), ...more];
     before = after;
     const out = gate.step(after.unixMs, events, isWell(after));
-    // So that a supervisor that is restarted again and again does not repeat alerts.
+    // The state is saved because a supervisor that is restarted again and again must not repeat alerts.
     if (events.length > 0 || out.length > 0) mayWriteWhole(file, `${JSON.stringify(gate.saved())}\n`);
     for (const alert of out) deliveries.post(alertMessage(alert, sender()));
     if (isDigestDue?.(after.unixMs)) tellDigest(after);

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { LINK_FD, readLink, STARTER_VARIABLE } from '../service/link.ts';
+import { askToStop, LINK_FD, readLink, STARTER_VARIABLE } from '../service/link.ts';
 import { askControl, NoAnswer, NoSupervisor, statusAt, WentAway } from '../supervisor/control.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { type StartOptions, startWords } from './options.ts';
@@ -108,8 +108,7 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
       if (!isStopAsked && state !== 'stopped') {
         move('stopping');
         isStopAsked = true;
-        // A signal would count as a second one where the first, as Ctrl-C, has reached program and supervisor.
-        link?.write('.');
+        if (link) askToStop(link);
       }
       return await ended;
     },

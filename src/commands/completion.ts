@@ -121,7 +121,7 @@ function optionOf(command: Command, word: string): Option | null {
   return option?.required ? option : null;
 }
 
-/** Of an option or argument. */
+/** Lists the values that an option or an argument takes. */
 async function valuesOf(of: Option | Argument | null | undefined): Promise<readonly string[]> {
   if (of?.argChoices) return of.argChoices;
   const placeholder = of && 'flags' in of ? /<(.*)>/.exec(of.flags)?.[1] : of?.name();

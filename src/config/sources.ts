@@ -28,7 +28,7 @@ export function sourceOf(
   folder: string,
   file?: { readonly path: string; readonly shown: string; readonly lineOf: (key: string) => number | null },
 ) {
-  /** Its name for people: `the environment`, `.env`. */
+  /** How messages name this source: `the environment`, `.env`. */
   const shown = file?.shown ?? 'the environment';
   /** `--backoff`, `SINGLEPOLL_BACKOFF in the environment`, `backoff in singlepoll.toml line 3`. */
   const where = (key: string) => {

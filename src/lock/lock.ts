@@ -99,7 +99,7 @@ async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidat
   const server = net.createServer((socket) =>
     onQuestion(socket, (question) => answerTo(question, key, name, { ...identity, holds })),
   );
-  // One program's connections must not keep others from an answer.
+  // The oldest connection is ended at the limit, so that one program can't keep others from an answer.
   const bound = await listenAt(server, addressOf(name), CONNECTIONS_MAX).catch((error) => {
     if (error.code !== 'EADDRINUSE') throw error;
   });

@@ -39,8 +39,8 @@ export function botName({ bot }: Pick<StatusDocument, 'bot'>): string {
 export type StatusRow = ReturnType<typeof row>;
 
 /**
- * What does not fit on a small screen is left out from the end of `parts`; the lower `rank`, the longer the row stays there. `rest` stands
- * on lines of its own, where there is room.
+ * Makes one row. A small screen leaves out the end of `parts`, and first the rows with the highest `rank`. `rest` gets lines of its own where
+ * there is room.
  */
 function row(
   label: string,

@@ -5,7 +5,7 @@
  */
 import net from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { parseObject } from '../config/files.ts';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
@@ -34,6 +34,11 @@ export type Link = NonNullable<Awaited<ReturnType<typeof openLink>>>;
 const END_MS = 500;
 /** No more states are sent to a starter that has left this much unread. */
 const UNREAD_MAX = 64 * 1024;
+
+/** For the program. A signal would count as a second one where the first, as Ctrl-C, has reached program and supervisor. */
+export function askToStop(link: Writable): void {
+  link.write('.');
+}
 
 /** For the starter. */
 export function readLink(link: Readable, onMessage: (message: LinkMessage) => void): void {
