@@ -19,7 +19,8 @@ import {
   type StatusDocument,
 } from '../supervisor/status.ts';
 import { toEntry } from '../supervisor/sweep.ts';
-import { type Me, maskWebhookUrl, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
+import { type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
+import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { requireProcesses } from './context.ts';
 import { type Bot, findSupervisor, type Supervisor } from './find.ts';
 

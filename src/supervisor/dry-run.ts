@@ -6,7 +6,8 @@ import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
 import type { Eyes, Stray, StrayFinder } from '../strays/finder.ts';
 import { createProver } from '../strays/prover.ts';
-import { type BotApi, maskWebhookUrl, type WebhookInfo } from '../telegram/bot-api.ts';
+import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
+import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe, presentSupervisor } from './holder.ts';
 import { createSweeper } from './sweep.ts';
 

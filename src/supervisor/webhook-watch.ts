@@ -5,9 +5,10 @@
 import { EXIT, SinglepollError } from '../errors.ts';
 import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { count } from '../output/words.ts';
-import { type BotApi, clearWebhook, type WebhookOutcome } from '../telegram/bot-api.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import type { ApiReach } from '../telegram/reach.ts';
 import { retrying, tokenRefused } from '../telegram/reach.ts';
+import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { WebhookWatch } from './ahead.ts';
 import type { Run } from './run.ts';
 import type { Ending } from './table.ts';

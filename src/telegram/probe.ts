@@ -10,14 +10,8 @@
  *   confirmed by another poller, unless it is of a kind that expires soon.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type BotApi,
-  CONFLICT_HOLD_MS,
-  LONG_POLL_MAX_S,
-  maskWebhookUrl,
-  type Reply,
-  type WebhookInfo,
-} from './bot-api.ts';
+import { type BotApi, CONFLICT_HOLD_MS, LONG_POLL_MAX_S, type Reply, type WebhookInfo } from './bot-api.ts';
+import { maskWebhookUrl } from './webhook.ts';
 
 export interface ProbePorts {
   readonly api: Pick<BotApi, 'call'>;
