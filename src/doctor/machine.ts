@@ -4,7 +4,6 @@ import { tryStateDir } from '../config/state-dir.ts';
 import type { SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { areOthersHidden, hasProcfs } from '../machine/procfs.ts';
-import { findSetpriv } from '../supervisor/worker.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { type Finding, isEnvFile, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
@@ -20,7 +19,7 @@ export const seen = (rule: string, ok: boolean | null, why: string, cure = '', f
 export async function checkMachine(files: readonly ProjectFile[], apiRoot: string | null, unasked: string) {
   const unlooked = ['dns', 'api-root', 'clock'].map((rule) => seen(rule, null, unasked));
   const network = apiRoot === null ? unlooked : await checkNetwork(new URL(apiRoot));
-  return [checkProcesses(), await checkGuard(), checkStateFolder(), ...checkEnvFiles(files), ...network];
+  return [checkProcesses(), checkGuard(), checkStateFolder(), ...checkEnvFiles(files), ...network];
 }
 
 function checkProcesses(): Check {
@@ -36,12 +35,10 @@ function checkProcesses(): Check {
 }
 
 /** What ends the worker of a supervisor that is killed. */
-async function checkGuard(): Promise<Check> {
-  const by = (await findSetpriv()) ? '' : ', by a shell alone: there is no setpriv of util-linux';
-  const well = `a supervisor that is killed takes its worker along${by}`;
-  if (by === '' || existsSync('/bin/sh')) return seen('guard', true, well);
+function checkGuard(): Check {
+  if (existsSync('/bin/sh')) return seen('guard', true, 'a supervisor that is killed takes its worker along');
   const problem =
-    'neither setpriv of util-linux nor /bin/sh is here: the worker of a supervisor that is killed polls on until the next start';
+    'there is no /bin/sh: the worker of a supervisor that is killed polls on until the next start';
   const cure = 'make singlepoll the first process of the container, which takes all others along';
   return seen('guard', false, problem, cure);
 }

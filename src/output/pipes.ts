@@ -12,21 +12,21 @@ import { removeQuietly } from '../files.ts';
 export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>>>;
 
 /**
- * Makes the pipes by mkfifo, in `folder`, which must be private to us; `before`: the program that runs it. Null where that is not
- * possible: no mkfifo, a read-only folder, a file system without FIFOs.
+ * Makes the pipes by mkfifo, in `folder`, which must be private to us. Null where that is not possible: no mkfifo, a read-only folder,
+ * a file system without FIFOs.
  */
-export async function openWorkerPipes(folder: string, before: readonly string[] = []) {
+export async function openWorkerPipes(folder: string) {
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
-  const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
-  const [program = '', ...words] = [...before, 'mkfifo', '-m', '600', '--', ...paths];
+  const paths = ['out', 'err'].map((it) => join(folder, `.${it}-${name}`));
   const fds: number[] = [];
   try {
-    await promisify(execFile)(program, words, { timeout: 2_000, env: { PATH: process.env.PATH } });
+    const options = { timeout: 2_000, env: { PATH: process.env.PATH } };
+    await promisify(execFile)('mkfifo', ['-m', '600', '--', ...paths], options);
     const { O_RDONLY, O_NONBLOCK, O_WRONLY } = fs.constants;
     // The reader first: a writer would wait for it.
-    for (const [n, path] of paths.entries()) {
+    for (const path of paths) {
       fds.push(fs.openSync(path, O_RDONLY | O_NONBLOCK));
-      fds.push(fs.openSync(path, n === 2 ? O_WRONLY | O_NONBLOCK : O_WRONLY));
+      fds.push(fs.openSync(path, O_WRONLY));
     }
   } catch {
     closeAll(fds);
@@ -34,15 +34,13 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
   } finally {
     paths.forEach(removeQuietly);
   }
-  const [outRead = -1, outWrite = -1, errRead = -1, errWrite = -1, readFd = -1, writeFd = -1] = fds;
+  const [outRead = -1, outWrite = -1, errRead = -1, errWrite = -1] = fds;
   return {
     /** To be given to the pumps, which close them: of stdout and stderr. */
     readFds: [outRead, errRead] as const,
     writeFds: [outWrite, errWrite] as const,
-    /** One more pipe, for what a launcher (supervisor/launcher.ts) is told. */
-    gate: { readFd, writeFd },
-    /** Closes the gate, and our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
-    closeWriteEnds: () => closeAll([outWrite, errWrite, readFd, writeFd]),
+    /** Closes our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
+    closeWriteEnds: () => closeAll([outWrite, errWrite]),
     /** Closes all: no worker will be spawned with them. */
     discard: () => closeAll(fds),
   };

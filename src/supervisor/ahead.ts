@@ -78,13 +78,13 @@ export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
   /** What the worker after the present one needs. */
   function prepareNext(): void {
     gateway?.port.prepare().catch(() => {});
-    void nextWorker.prepare(true);
+    void nextWorker.prepare();
   }
 
   /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */
   async function prepare(): Promise<Ending | null> {
     try {
-      await Promise.all([gateway?.port.prepare(), nextWorker.prepare(false)]);
+      await Promise.all([gateway?.port.prepare(), nextWorker.prepare()]);
       return null;
     } catch (error) {
       return noGatewayEnding(error as NodeJS.ErrnoException, own.gatewayPort);

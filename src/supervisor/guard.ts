@@ -1,17 +1,15 @@
 /**
  * What ends the worker when the supervisor dies without a chance to: a shell of its own session that reads a pipe only the
  * supervisor holds. Each line names the process group to end, and processes that have left it (pid:start time). At the pipe's end
- * (the kernel closes it with the supervisor, however that died) what the last line names gets SIGKILL.
+ * (the kernel closes it with the supervisor, however that died) what the last line names gets SIGKILL. Children outside of the group that
+ * still carry SINGLEPOLL_RUN are left to the next start, which can tell what they are.
  *
- * The kernel's parent-death signal (setpriv) ends the worker's first process alone, and only as long as that keeps its user: a change of
- * user (setpriv, gosu, setuid) takes the signal away. So the shell is there when the worker has children, runs as another user or
- * can become one (we are root), or where there is no such signal. Children outside of the group that still carry SINGLEPOLL_RUN
- * are left to the next start, which can tell what they are.
+ * Not the kernel's parent-death signal: that ends the first process alone, is lost with a change of user (setpriv, gosu, setuid), and takes
+ * one more exec at each spawn.
  */
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { PassThrough, type Writable } from 'node:stream';
-import { isThere, ownerOf } from '../machine/procfs.ts';
 import type { Offspring } from './worker-tree.ts';
 
 // dash takes no `kill -9 -- -PGID`; `-s KILL` works in dash, bash and busybox. Field 22 of stat is the 20th behind the name.
@@ -28,14 +26,17 @@ const EARLY_LOOKS_MS = [50, 200, 600, 1_600];
 
 /** Where there is no shell (a distroless image) there is no guard, and that is no error. */
 export function createGuard(offspring: Offspring) {
-  const user = process.geteuid?.();
   let shell: Writable | null = null;
   let early: readonly NodeJS.Timeout[] = [];
   let present: number | null = null;
   let told = '';
 
   function tell(): void {
-    shell ??= startShell();
+    // Again where somebody has ended it.
+    shell ??= startShell(() => {
+      shell = null;
+      told = '';
+    });
     const escaped = offspring.escaped().map(({ pid, startId }) => ` ${pid}:${startId}`);
     const line = `${present ?? '-'}${escaped.join('')}\n`;
     if (line !== told) shell.write(line);
@@ -45,19 +46,20 @@ export function createGuard(offspring: Offspring) {
   function look(): void {
     if (present === null) return;
     offspring.look(present);
-    const isMortal = offspring.areListed() ? offspring.list().length === 0 : !isThere(present);
-    if (shell || !isMortal || ownerOf(`/proc/${present}`) !== user) tell();
+    tell();
   }
 
+  // Before the first worker, which is not unguarded for the time that a fork takes.
+  tell();
   return {
-    /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */
-    watch(pgid: number | null, mortal = false): void {
+    /** Names the group that has to go if the supervisor dies; null: none. */
+    watch(pgid: number | null): void {
       for (const timer of early) clearTimeout(timer);
       present = pgid;
-      if (shell || (pgid !== null && (!mortal || user === 0))) tell();
+      tell();
       early = pgid === null ? [] : EARLY_LOOKS_MS.map((ms) => setTimeout(look, ms).unref());
     },
-    /** To be called every few seconds: the worker may fork, or become another user, at any time. */
+    /** To be called every few seconds: the worker may fork at any time. */
     look,
     /** Ends the guard itself; what it watched stays. */
     release(): void {
@@ -67,12 +69,13 @@ export function createGuard(offspring: Offspring) {
   };
 }
 
-function startShell(): Writable {
+function startShell(ended: () => void): Writable {
   const stdio = ['pipe', 'ignore', 'ignore'] as const;
   const child = spawn('/bin/sh', ['-c', SCRIPT, 'singlepoll-guard'], {
     ...{ stdio: [...stdio], detached: true, env: {}, cwd: '/' },
   });
   child.on('error', () => {});
+  child.once('exit', ended);
   child.unref();
   // With no descriptor left (EMFILE) Node makes a child without streams, against its typing.
   const stdin = (child.stdin as Socket | undefined) ?? new PassThrough().resume();

@@ -127,7 +127,7 @@ export function createRun(startup: Startup & Taken) {
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
     oomKillsBefore = oomKills();
     tree.led(pid);
-    guard.watch(pid, started.isMortal);
+    guard.watch(pid);
     gateway?.port.spawned(pid);
     gateway?.watch.spawned();
     lastOutput = [pump(started.stdout, 'out'), pump(started.stderr, 'err')];
@@ -322,7 +322,7 @@ export function createRun(startup: Startup & Taken) {
     report.line('bug', 'this is a bug in singlepoll; please report the lines above', 'error');
     loop?.halt();
     endBroken()
-      // Whatever could not be ended in order: the guard, or the kernel, ends it with us.
+      // Whatever could not be ended in order: the guard ends it with us.
       .catch(() => worker?.process.signal('SIGKILL'))
       .finally(() => finished.resolve({ code: EXIT.bug, reason: 'a bug' }));
   }

@@ -35,7 +35,7 @@ export async function start(request: StartRequest): Promise<number> {
     const { config, api } = startup;
     const asked = api ? identify(config, report, api, asks.signal) : sayDeployMode(config, report);
     // Only now that the first question to Telegram is on its way: starting processes holds us up.
-    if (!config.dryRun) void startup.nextWorker.prepare(false);
+    if (!config.dryRun) void startup.nextWorker.prepare();
     const me = await asked;
     if (me) startup.status.note({ kind: 'identified', bot: { id: me.id, username: me.username ?? null } });
     followStatus(startup);

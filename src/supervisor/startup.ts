@@ -79,7 +79,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   if (sandbox && !dryRun) teardown.add(() => rmSync(botDir, { recursive: true, force: true }));
   // Read once: asking the system for a hundred variables takes longer than to copy them.
   const environment = { ...process.env };
-  const nextWorker = createNextWorker(command, cwd, environment, config.stdin, botDir);
+  const nextWorker = createNextWorker(command, cwd, config.stdin, botDir);
   teardown.add(() => nextWorker.discard());
   const startedAt = new Date().toISOString();
   const status = createStatus(config, command, startedAt, report);

@@ -1,20 +1,16 @@
 /**
- * The worker as a process, and what the next one needs, made ahead so that a crash does not wait for it: pipes for its output, and a
- * shell that waits to become it (launcher.ts). A worker has a session and group of its own, its stdin is empty, and its death
- * is reported once. Plain child_process and not execa: that costs 1 ms at each spawn and an idle supervisor 12 MB.
+ * The worker as a process, and the pipes for the output of the next one, made ahead so that a crash does not wait for them. A worker has a
+ * session and group of its own, its stdin is empty, and its death is reported once. Plain child_process and not execa: that costs 1 ms at each spawn and an idle supervisor 12 MB.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import type { Config } from '../config/load.ts';
 import { secretOf } from '../config/token.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { findExecutable } from './executable.ts';
-import { findLauncherShell, type Launcher, launchScript, openLauncher } from './launcher.ts';
 
 export interface WorkerProcess {
   readonly pid: number;
-  /** The kernel kills it with our thread. */
-  readonly isMortal: boolean;
   /** Read ends: descriptors where pipes could be made, else streams. */
   readonly stdout: Readable | number;
   readonly stderr: Readable | number;
@@ -29,56 +25,28 @@ export interface WorkerExit {
 
 export type NextWorker = ReturnType<typeof createNextWorker>;
 
-/** `environment`: much like the one that it will be spawned with. `stdin`: it gets ours. `folder`: a private one, for the moment in which pipes are made. */
-export function createNextWorker(
-  argv: readonly string[],
-  cwd: string,
-  environment: Readonly<Environment>,
-  stdin: boolean,
-  folder: string,
-) {
-  let setpriv: string | null = null;
+/** `stdin`: it gets ours. `folder`: a private one, for the moment in which pipes are made. */
+export function createNextWorker(argv: readonly string[], cwd: string, stdin: boolean, folder: string) {
   let pipes: WorkerPipes | null = null;
-  let launcher: Launcher | null = null;
   let making: Promise<void> | null = null;
   let isOver = false;
 
   async function makePipes(): Promise<void> {
-    const path = setprivPath();
-    // Each start of a process holds us up: where setpriv can start mkfifo, it can start a worker.
-    pipes = path ? await openWorkerPipes(folder, [path, ...PDEATHSIG]).catch(() => null) : null;
-    setpriv = pipes ? path : await findSetpriv();
-    pipes ??= await openWorkerPipes(folder).catch(() => null);
+    pipes = await openWorkerPipes(folder).catch(() => null);
     making = null;
   }
 
-  function begin(env: Readonly<Environment>): ChildProcess {
-    const ready = launcher?.become({ argv, cwd, env }) ?? null;
-    if (!ready) launcher?.drop();
-    launcher = null;
-    if (ready) return ready;
-    const [program = '', ...args] = setpriv ? [setpriv, ...PDEATHSIG, ...argv] : argv;
-    const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
-    return spawn(program, args, { cwd, env, stdio: [stdin ? 0 : 'ignore', out, err], detached: true });
-  }
-
   function discard(): void {
-    launcher?.drop();
     pipes?.discard();
-    launcher = null;
     pipes = null;
   }
 
   return {
-    /** Makes what is missing; `shell`: also the one that waits. Never rejects. */
-    async prepare(shell: boolean): Promise<void> {
+    /** Makes what is missing. Never rejects. */
+    async prepare(): Promise<void> {
       if (!pipes) making ??= makePipes();
       await making;
-      if (isOver) return discard();
-      // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
-      const canBecome = shell && !stdin && launchScript({ argv, cwd, env: environment }) !== null;
-      const path = canBecome && !launcher ? findLauncherShell() : null;
-      if (path && setpriv && pipes) launcher = openLauncher(path, setpriv, pipes);
+      if (isOver) discard();
     },
     /** `onExit` is called once, also (with `problem`) when the program could not be started at all: null then. */
     spawn(
@@ -89,11 +57,13 @@ export function createNextWorker(
         setImmediate(onExit, { code, signal: null }, problem);
         return null;
       };
-      const program = findExecutable(argv[0] ?? '', cwd, env.PATH);
-      if (!program.ok) return fail(program.code, program.problem);
+      const [program = '', ...args] = argv;
+      const found = findExecutable(program, cwd, env.PATH);
+      if (!found.ok) return fail(found.code, found.problem);
+      const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
       let child: ChildProcess;
       try {
-        child = begin(env);
+        child = spawn(program, args, { cwd, env, stdio: [stdin ? 0 : 'ignore', out, err], detached: true });
       } catch (error) {
         discard();
         // E2BIG, EMFILE and the like: thrown rather than emitted.
@@ -112,7 +82,7 @@ export function createNextWorker(
       child.on('error', () => {});
       child.once('exit', (code, signal) => onExit({ code, signal }, null));
       return {
-        ...{ pid: child.pid, isMortal: Boolean(setpriv), stdout, stderr },
+        ...{ pid: child.pid, stdout, stderr },
         signal: (name) => child.exitCode === null && child.signalCode === null && child.kill(name),
       };
     },
@@ -123,25 +93,6 @@ export function createNextWorker(
       discard();
     },
   };
-}
-
-const PDEATHSIG = ['--pdeathsig', 'KILL', '--'];
-
-function setprivPath(): string | null {
-  if (process.platform !== 'linux') return null;
-  const found = findExecutable('setpriv', '/', process.env.PATH);
-  return found.ok ? found.path : null;
-}
-
-/** The path of `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), by which the kernel kills a worker with us. */
-export async function findSetpriv(): Promise<string | null> {
-  const path = setprivPath();
-  if (!path) return null;
-  // Without the token: a look for strays may meet it.
-  const options = { timeout: 2_000, env: { PATH: process.env.PATH } };
-  return await new Promise((resolve) => {
-    execFile(path, [...PDEATHSIG, 'true'], options, (error) => resolve(error ? null : path));
-  });
 }
 
 export type Environment = Record<string, string | undefined>;

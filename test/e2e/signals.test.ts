@@ -135,11 +135,24 @@ xit('kill -9: a set-user-id worker goes with a supervisor that is not root', asy
   const pid = Number(/started, pid (\d+)/.exec(run.stderr())?.[1]);
   b.own(pid);
   await until('the worker to be another user', () => statSync(`/proc/${pid}`).uid === 65532);
-  const isGuarded = () =>
-    allPids().some((it) => readProc(it)?.ppid === run.pid && commandOf(it).endsWith('singlepoll-guard'));
-  await until('the guard', isGuarded, run);
   run.signal('SIGKILL');
   await allGone([pid]);
+});
+
+it('kill -9: a worker goes with its supervisor, also after somebody has ended the guard', async (b) => {
+  const run = await b.polling();
+  const isGuard = (pid: number) =>
+    readProc(pid)?.ppid === run.pid && commandOf(pid).endsWith('singlepoll-guard');
+  const guard = allPids().find(isGuard) ?? -1;
+  assert.ok(guard > 0, 'it is there before the worker');
+  process.kill(guard, 'SIGKILL');
+  const again = await until(
+    'another guard',
+    () => allPids().find((pid) => pid !== guard && isGuard(pid)),
+    run,
+  );
+  run.signal('SIGKILL');
+  await allGone([polledBy(b, 'polite.mjs').at(-1) ?? -1, again]);
 });
 
 /** What the worker's child drops so that nothing tells whose it is, and what is done then. */

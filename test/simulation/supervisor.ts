@@ -468,7 +468,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     },
   };
 
-  /** The kernel's parent-death signal and the guard; each may fail. */
+  /** The guard, which may have been ended as well. */
   function afterDeath(leader: number): void {
     const kill = (body: Body) => {
       try {
@@ -477,13 +477,10 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
         // Another user's, or gone.
       }
     };
-    const body = machine.bodies.get(leader);
-    if (body && random.chance(0.6)) kill(body);
-    if (random.chance(0.6)) {
-      clock.after(random.int(0, 30), () => {
-        for (const it of machine.living()) if (it.pgid === leader && it.env.run === run) kill(it);
-      });
-    }
+    if (random.chance(0.3)) return;
+    clock.after(random.int(0, 30), () => {
+      for (const it of machine.living()) if (it.pgid === leader && it.env.run === run) kill(it);
+    });
   }
 
   check.began(sim);

@@ -39,7 +39,7 @@ test('a worker gets real pipes: it can open /dev/stdout and /dev/stderr, which i
 
 test('pipes that are not used leave nothing open', async () => {
   const pipes = await openWorkerPipes(folder);
-  assert.equal(openFds().length, 6);
+  assert.equal(openFds().length, 4);
   pipes?.discard();
   assert.deepEqual(openFds(), []);
 });
