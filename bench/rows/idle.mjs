@@ -13,10 +13,10 @@ const SETTLED_AFTER_MS = 120_000;
 
 export async function idle(rounds) {
   await gather(CROWD);
-  const bots = await openSandbox(rounds * 2);
-  const [own, pm2] = ['singlepoll', 'pm2'].map((kind, index) =>
-    Array.from({ length: rounds }, (_, round) => contestant(kind, bots[round * 2 + index])),
-  );
+  // Each of ours has a Bot API of its own, as one bot on a machine has: beside pollers of others a start asks who polls this one.
+  const sandboxes = await Promise.all(Array.from({ length: rounds }, () => openSandbox(1)));
+  const own = sandboxes.map(([bot]) => contestant('singlepoll', bot));
+  const pm2 = (await openSandbox(rounds)).map((bot) => contestant('pm2', bot));
   const nodes = own.map(() => launch('node', ['-e', 'setInterval(()=>{},1e9)']));
   // All at once: memory does not mind company, and this way all idle equally long.
   for (const one of [...own, ...pm2]) await one.coldStartMs();

@@ -7,8 +7,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdirSync, readFile } from 'node:fs';
 import { type AddressInfo, isIPv4, type ListenOptions, type Server, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -195,7 +194,8 @@ export async function connectsTo(port: number, pid: number): Promise<boolean> {
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
   const row = new RegExp(`^ *\\d+: \\S+ [0-9A-F]+:${hex} `, 'm');
   const tables = ['tcp', 'tcp6'].map((table) =>
-    readFile(`/proc/${pid}/net/${table}`, 'latin1').catch(() => ''),
+    // Not of fs/promises: to load that takes 0.4 MB.
+    promisify(readFile)(`/proc/${pid}/net/${table}`, 'latin1').catch(() => ''),
   );
   return (await Promise.all(tables)).some((text) => row.test(text));
 }
