@@ -16,11 +16,14 @@ import type { Unseen } from '../strays/reactions.ts';
 import type { StatusEvent } from './record.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
+import { UNSEEN_MS } from './unseen.ts';
 
 interface SweeperOptions {
   readonly finder: StrayFinder;
   /** Null: nobody is asked (a dry run). */
   readonly prover: Pick<Prover, 'look' | 'experiment' | 'evidence' | 'unseen'> | null;
+  /** Holds polls of ours until it is proven who takes them, of those that this user may not look into (unseen.ts). */
+  readonly proveUnseen?: (signal: AbortSignal) => Promise<Unseen | null>;
   readonly report: Report;
   readonly stopTimeoutMs: number;
   readonly dryRun: boolean;
@@ -53,6 +56,8 @@ export type Sweeper = ReturnType<typeof createSweeper>;
 const ROUNDS_MAX = 6;
 /** Several strays take turns: each is asked for as long as there is time. */
 const ASK_FOR_MS = 10_000;
+/** One that can't be seen is asked again only after this time, as long as anybody is connected. */
+const UNSEEN_PAUSE_MS = 5 * 60_000;
 const DOUBTFUL_LINES_MAX = 4;
 const MEMBER_LINES_MAX = 6;
 
@@ -63,6 +68,7 @@ export function createSweeper(options: SweeperOptions) {
   const endings = new Set<string>();
   /** Identities of those that a stop has not ended. */
   const unstoppable = new Set<string>();
+  let unseenUntilMs = Number.NEGATIVE_INFINITY;
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<unknown> = Promise.resolve();
 
@@ -221,6 +227,30 @@ export function createSweeper(options: SweeperOptions) {
     return { ending: null, disturbed };
   }
 
+  /** The reason to end: somebody whom this user may not look into polls this bot. Null: that is not proven, and said. */
+  async function askUnseen(abandoned: AbortSignal): Promise<Ending | null> {
+    const suspects = prover?.unseen() ?? [];
+    if (suspects.length === 0 || !options.proveUnseen) return null;
+    for (const { who } of suspects.map(unseenWords))
+      say(
+        `${who} reacted: holding getUpdates for up to ${duration(UNSEEN_MS)} to see whether it polls this bot`,
+      );
+    const proven = await options.proveUnseen(AbortSignal.any([signal, abandoned]));
+    if (signal.aborted || abandoned.aborted) return null;
+    if (proven) {
+      unseenUntilMs = nowMs() + UNSEEN_PAUSE_MS;
+      const { text, hint } = unseenWords(proven);
+      return tellEnding({
+        code: EXIT.refused,
+        reason: `a stray poller may not be stopped: ${text}`,
+        hint,
+        isRival: true,
+      });
+    }
+    for (const { who, hint } of suspects.map(unseenWords)) say(unproven(who), 'warn', { hint });
+    return null;
+  }
+
   /** A dry run has not asked them yet. */
   const unproven = (who: string) =>
     dryRun ? `would ask: ${who} may poll` : `left alone: ${who} may poll, but that is not proven`;
@@ -248,14 +278,12 @@ export function createSweeper(options: SweeperOptions) {
     const { count, hidden, unmatched } = uninspectable;
     const some = count > 0 ? `; ${unseenText(uninspectable)}` : '';
     const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
-    const unseen = prover?.unseen() ?? [];
-    for (const { text, hint } of unseen.map(unseenWords)) say(text, 'warn', { hint });
     if (unmatched > 0)
       say(
         `--stray: gave up on the command lines of ${processes(unmatched)}, as the pattern takes too long`,
         'warn',
       );
-    const isDoubtful = strays.some(isLikely);
+    const isDoubtful = strays.some(isLikely) || (prover?.unseen() ?? []).length > 0;
     const among =
       blind === '' || process.geteuid?.() === 0
         ? 'on this machine'
@@ -263,7 +291,7 @@ export function createSweeper(options: SweeperOptions) {
     const result = dryRun
       ? 'nobody else would be stopped unasked'
       : `no other poller of this bot ${isDoubtful ? 'is proven ' : ''}${among}`;
-    const isSure = blind === '' && unseen.length === 0 && !isDoubtful;
+    const isSure = blind === '' && !isDoubtful;
     say(`${result}${blind}`, isSure ? 'good' : 'warn', { uninspectable: count });
   }
 
@@ -335,8 +363,9 @@ export function createSweeper(options: SweeperOptions) {
           const last = isQuiet ? before : await look(abandoned);
           if (dryRun || !last.strays.some(isInTheWay)) {
             tellOfDoubtful(last);
-            tellResult(last);
-            return { ending: null, disturbed };
+            const ending = await askUnseen(abandoned);
+            if (!ending && !signal.aborted && !abandoned.aborted) tellResult(last);
+            return { ending, disturbed };
           }
           const late = await clear(last, abandoned);
           if (late || signal.aborted || abandoned.aborted) return { ending: late, disturbed };
@@ -360,7 +389,8 @@ export function createSweeper(options: SweeperOptions) {
     async isBlocked(abandoned: AbortSignal): Promise<boolean> {
       const { strays } = await look(abandoned);
       const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
-      return endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)));
+      if (endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)))) return true;
+      return nowMs() < unseenUntilMs && (await prover?.look())?.connected !== 0;
     },
     /** Beside a new worker: what an earlier one has left somewhere else. */
     async leftovers(abandoned: AbortSignal): Promise<void> {
@@ -395,13 +425,15 @@ function askingWords(processes: number): string {
   return `${others} connected to the Bot API here: asking getUpdates once; whoever polls gets a 409, at which some libraries end`;
 }
 
-/** Somebody whose socket reacts, and whose process this user may not see. */
+/** Somebody whose socket reacts, and whose process this user may not see; root may not where it is out of its pid namespace. */
 export function unseenWords({ uid, cgroup }: Unseen) {
   const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
-  return {
-    text: `a process of user ${plain(userName(uid), 40)}${unit} polls this bot here, and this user may not see which`,
-    hint: 'sudo singlepoll who --probe',
-  };
+  const who = `a process of user ${plain(userName(uid), 40)}${unit}`;
+  const [sight, hint] =
+    process.geteuid?.() === 0
+      ? ['this pid namespace does not show which', 'singlepoll who --probe    # on the host itself']
+      : ['this user may not see which', 'sudo singlepoll who --probe'];
+  return { who, text: `${who} polls this bot here, and ${sight}`, hint };
 }
 
 function blindEnding({ strays }: Survey): Ending {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stray, StrayFinder, Survey } from '../../src/strays/finder.ts';
+import { NO_EVIDENCE } from '../../src/strays/grade.ts';
 import { sumUp } from '../../src/strays/processes.ts';
 import { createSweeper } from '../../src/supervisor/sweep.ts';
 
@@ -19,7 +20,7 @@ const survey = (...strays: readonly Stray[]): Survey => ({ strays, uninspectable
 const NEVER = new AbortController().signal;
 
 /** `there` is what a look finds. */
-function sweeperOn(there: Stray[], dryRun = false) {
+function sweeperOn(there: Stray[], dryRun = false, more: Partial<Parameters<typeof createSweeper>[0]> = {}) {
   const lines: string[] = [];
   const stops: number[][] = [];
   const finder: StrayFinder = {
@@ -41,6 +42,7 @@ function sweeperOn(there: Stray[], dryRun = false) {
     worker: () => null,
     signal: NEVER,
     nowMs: () => 0,
+    ...more,
   });
   return { sweeper, lines, stops };
 }
@@ -65,4 +67,30 @@ test('after somebody was left alone the first look does not end with: no other p
   const alone = sweeperOn([]);
   await alone.sweeper.first(NEVER);
   assert.deepEqual(alone.lines, ['no other poller of this bot on this machine']);
+});
+
+test('one that can not be seen, and was proven: told once, waited for as long as anybody is connected, asked again after minutes', async () => {
+  const unseen = { uid: 0, cgroup: '/' };
+  let connected = 1;
+  let nowMs = 0;
+  const prover = {
+    look: async () => ({ connected }),
+    experiment: async () => ({ kind: 'over' as const }),
+    evidence: () => NO_EVIDENCE,
+    unseen: () => [unseen],
+  };
+  const { sweeper, lines } = sweeperOn([], false, {
+    prover,
+    proveUnseen: async () => unseen,
+    nowMs: () => nowMs,
+  });
+  const { ending } = await sweeper.first(NEVER);
+  assert.deepEqual([ending?.code, ending?.isRival], [77, true]);
+  assert.equal(lines.at(-1), ending?.reason);
+  assert.equal(await sweeper.isBlocked(NEVER), true);
+  connected = 0;
+  assert.equal(await sweeper.isBlocked(NEVER), false, 'nobody is there');
+  connected = 1;
+  nowMs = 10 * 60_000;
+  assert.equal(await sweeper.isBlocked(NEVER), false, 'only asking can tell now');
 });
