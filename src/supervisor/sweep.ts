@@ -7,6 +7,7 @@ import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
+import { asRoot } from '../shell.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
@@ -176,7 +177,7 @@ export function createSweeper(options: SweeperOptions) {
     if (denied.length > 0) {
       const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
       const reason = `a stray poller belongs to another user and may not be stopped: pid ${pidsOf(denied).join(', ')}${first}`;
-      const hint = `sudo kill ${pidsOf(denied).join(' ')}`;
+      const hint = asRoot(`kill ${pidsOf(denied).join(' ')}`);
       return tellEnding({ code: EXIT.refused, reason, hint, isRival: true });
     }
     if (survivors.length > 0) {
@@ -429,11 +430,12 @@ function askingWords(processes: number): string {
 export function unseenWords({ uid, cgroup }: Unseen) {
   const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
   const who = `a process of user ${plain(userName(uid), 40)}${unit}`;
-  const [sight, hint] =
-    process.geteuid?.() === 0
-      ? ['this pid namespace does not show which', 'singlepoll who --probe    # on the host itself']
-      : ['this user may not see which', 'sudo singlepoll who --probe'];
-  return { who, text: `${who} polls this bot here, and ${sight}`, hint };
+  const sight = process.geteuid?.() === 0 ? 'this pid namespace does not show' : 'this user may not see';
+  return {
+    who,
+    text: `${who} polls this bot here, and ${sight} which`,
+    hint: asRoot('singlepoll who --probe'),
+  };
 }
 
 function blindEnding({ strays }: Survey): Ending {
