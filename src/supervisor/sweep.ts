@@ -126,7 +126,7 @@ export function createSweeper(options: SweeperOptions) {
       for (const ending of verdict.endings.slice(0, goesOn ? undefined : 1)) tellEnding(ending);
       if (strays.length === 0) return blocked;
       if (dryRun) {
-        tellPlan(strays);
+        tellStrays('would stop', strays);
         return null;
       }
       const ending = await stop(strays, current, abandoned);
@@ -146,7 +146,7 @@ export function createSweeper(options: SweeperOptions) {
     seen: Survey,
     abandoned: AbortSignal,
   ): Promise<Ending | null> {
-    for (const stray of strays) tellStray('stopping', stray);
+    tellStrays('stopping', strays);
     const atMs = nowMs();
     const result = await finder.stop(strays, {
       ...lookOptions(abandoned),
@@ -296,26 +296,22 @@ export function createSweeper(options: SweeperOptions) {
     say(`${result}${blind}`, isSure ? 'good' : 'warn', { uninspectable: count });
   }
 
-  function tellPlan(strays: readonly Stray[]): void {
+  /** Each with the rest of its tree, so that nothing is ended unnamed; of which several may be guilty, but each process is listed once. */
+  function tellStrays(verb: 'stopping' | 'would stop', strays: readonly Stray[]): void {
     const told = new Set<number>();
     for (const stray of strays) {
-      // Several of one tree may be guilty: it is listed once.
-      if (told.has(stray.pid)) continue;
-      for (const { pid } of stray.tree) told.add(pid);
-      tellStray('would stop', stray);
+      const { pid, grade, proof, silences } = stray;
+      if (told.has(pid)) continue;
+      told.add(pid);
+      say(`${verb} ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
+      say(`  ${grade}: ${proof.join(', ')}`);
+      if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
+      const others = stray.tree.filter((it) => !told.has(it.pid));
+      for (const it of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${it.pid} ${it.command}`);
+      const more = others.slice(MEMBER_LINES_MAX).map((it) => it.pid);
+      if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
+      for (const it of others) told.add(it.pid);
     }
-  }
-
-  /** With the rest of its tree: nothing is ended unnamed. */
-  function tellStray(verb: 'stopping' | 'would stop', stray: Stray): void {
-    const { pid, grade, proof, silences } = stray;
-    say(`${verb} ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
-    say(`  ${grade}: ${proof.join(', ')}`);
-    if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
-    const others = stray.tree.filter((it) => it.pid !== pid);
-    for (const it of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${it.pid} ${it.command}`);
-    const more = others.slice(MEMBER_LINES_MAX).map((it) => it.pid);
-    if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
   }
 
   function publish(survey: Survey): void {

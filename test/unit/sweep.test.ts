@@ -47,15 +47,26 @@ function sweeperOn(there: Stray[], dryRun = false, more: Partial<Parameters<type
   return { sweeper, lines, stops };
 }
 
-test('a dry run lists a tree once, however many of its processes are guilty', async () => {
-  const tree = [10, 11].map((pid) => ({ ...stray(pid), ppid: 1, cookie: null }));
-  const there = [{ ...stray(10), tree }, { ...stray(11), tree }, stray(20)];
-  const { sweeper, lines, stops } = sweeperOn(there, true);
-  await sweeper.first(NEVER);
-  assert.deepEqual(stops, []);
-  const told = lines.flatMap((line) => line.match(/^(would stop| {2}with it:) pid \d+/)?.[0] ?? []);
-  assert.deepEqual(told, ['would stop pid 10', '  with it: pid 11', 'would stop pid 20']);
-});
+for (const [dryRun, verb] of [
+  [true, 'would stop'],
+  [false, 'stopping'],
+] as const)
+  test(`${verb}: each process of a tree is listed once, however many of them are guilty`, async () => {
+    const tree = [10, 11, 12].map((pid) => ({ ...stray(pid), ppid: 1, cookie: null }));
+    const there = [
+      { ...stray(11), tree: tree.slice(1) },
+      { ...stray(10), tree },
+      { ...stray(12), tree },
+      stray(20),
+    ];
+    const { sweeper, lines, stops } = sweeperOn(there, dryRun);
+    await sweeper.first(NEVER).catch(() => {});
+    assert.deepEqual(stops, dryRun ? [] : [[11, 10, 12, 20]]);
+    const told = lines.flatMap(
+      (line) => line.match(/^(would stop|stopping| {2}with it:) pid \d+/)?.[0] ?? [],
+    );
+    assert.deepEqual(told, [`${verb} pid 11`, '  with it: pid 12', `${verb} pid 10`, `${verb} pid 20`]);
+  });
 
 test('after somebody was left alone the first look does not end with: no other poller', async () => {
   const doubtful: Stray = { ...stray(10), grade: 'likely', proof: ['holds the token', 'connected'] };
