@@ -153,7 +153,7 @@ export function createSweeper(options: SweeperOptions) {
       stopTimeoutMs: options.stopTimeoutMs,
     });
     const isGivenUp = signal.aborted || abandoned.aborted;
-    if (result.targets.length === 0 && !isGivenUp) {
+    if (result.targets.length === 0) {
       // Not a life that was ended here: should it come again, that is the first time.
       say('gone already, by itself', 'good');
       return null;
@@ -161,7 +161,10 @@ export function createSweeper(options: SweeperOptions) {
     // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
     const ended = strays.filter((stray) => isGivenUp || result.gone.includes(stray));
     stopped = remember(stopped, livesOf(ended, seen.present, atMs));
-    if (isGivenUp) return null;
+    if (isGivenUp && result.survivors.length > 0) {
+      say(`left to the next look: ${processes(result.survivors.length)} had not ended yet`, 'warn');
+      return null;
+    }
     const ending = concludeStop(result);
     if (ending) return ending;
     const [{ pid, command }, ...more] = strays as readonly [Stray, ...Stray[]];

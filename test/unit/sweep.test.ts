@@ -105,3 +105,22 @@ test('one that can not be seen, and was proven: told once, waited for as long as
   nowMs = 10 * 60_000;
   assert.equal(await sweeper.isBlocked(NEVER), false, 'only asking can tell now');
 });
+
+test('a stop that is given up, as the worker ends meanwhile, says that it is left to the next look', async () => {
+  const gone = new AbortController();
+  const { pid, startId } = stray(10);
+  const it = { ...stray(10), grade: 'own' as const };
+  const { sweeper, lines } = sweeperOn([it], false, {
+    finder: {
+      look: async () => survey(it),
+      quickLook: () => survey(it),
+      async stop() {
+        gone.abort();
+        const rest = { denied: [], killed: 0, tookMs: 1, gone: [] };
+        return { targets: [{ pid, startId }], survivors: [{ pid, startId }], left: [it], ...rest };
+      },
+    },
+  });
+  await sweeper.leftovers(gone.signal);
+  assert.deepEqual(lines.slice(-1), ['left to the next look: 1 process had not ended yet']);
+});
