@@ -139,7 +139,7 @@ export function describe(holder: Holder | null): string {
     isForeign(uid) && `(${userName(uid)})`,
     since && `since ${since} (${age}),`,
     cwd && `from ${plain(cwd)}`,
-    elsewhere && !host && `(in ${ELSEWHERE})`,
+    elsewhere && !host && `in ${ELSEWHERE}`,
     !answers && silent,
   ];
   return parts.filter(Boolean).join(' ');

@@ -363,7 +363,7 @@ export function createSweeper(options: SweeperOptions) {
           const last = isQuiet ? before : await look(abandoned);
           if (dryRun || !last.strays.some(isInTheWay)) {
             tellOfDoubtful(last);
-            const ending = await askUnseen(abandoned);
+            const ending = asked && (await askUnseen(abandoned));
             if (!ending && !signal.aborted && !abandoned.aborted) tellResult(last);
             return { ending, disturbed };
           }

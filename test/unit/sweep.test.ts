@@ -101,6 +101,7 @@ test('one that can not be seen, and was proven: told once, waited for as long as
   assert.equal(await sweeper.isBlocked(NEVER), true);
   connected = 0;
   assert.equal(await sweeper.isBlocked(NEVER), false, 'nobody is there');
+  assert.equal((await sweeper.first(NEVER)).ending, null, 'that it reacted once is over');
   connected = 1;
   nowMs = 10 * 60_000;
   assert.equal(await sweeper.isBlocked(NEVER), false, 'only asking can tell now');
