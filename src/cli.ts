@@ -75,6 +75,8 @@ function tell(error: unknown): number {
   return EXIT.bug;
 }
 
+// Without a listener Node opens its debugger, to every user of this machine. A supervisor passes it on.
+process.on('SIGUSR1', () => {});
 process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
   // Whoever read our output has gone, as with `| head`: what was asked for is done all the same, and the exit code tells of it.
   if (error.code === 'EPIPE' && error.syscall === 'write') return;

@@ -53,6 +53,12 @@ export function commandLine(steps: readonly Step[], ownUid: number, account: Acc
   return steps.map((step) => stepLine(step, prefix)).join(' && ');
 }
 
+/** A command, perhaps with a comment, that sees or ends what this user may not. Only what is outside of its own namespaces is out of root's reach. */
+export function asRoot(command: string): string {
+  if (process.geteuid?.() !== 0) return `sudo ${command}`;
+  return `${command.replace(/ {4}#.*/, '')}    # on the host, outside of this container or namespace`;
+}
+
 function stepLine({ words, env = {} }: Step, prefix: readonly string[] = []): string {
   const settings = Object.entries(env).map(([name, value]) => `${name}=${shellQuote(value)}`);
   const through = prefix.length > 0 && settings.length > 0 ? ['env'] : [];

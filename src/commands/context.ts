@@ -85,9 +85,9 @@ export function timeOf(
   [minMs, maxMs]: [number, number],
   hint: string,
 ): number {
-  const time = parseDuration(String(value));
-  if (time.ok && time.value >= minMs && time.value <= maxMs) return time.value;
-  const problem = time.ok ? 'it is out of range' : time.problem;
+  const time = parseDuration(String(value), maxMs);
+  if (time.ok && time.value >= minMs) return time.value;
+  const problem = time.ok ? `it is shorter than ${formatDuration(minMs)}` : time.problem;
   const accepted = `a time from ${formatDuration(minMs)} to ${formatDuration(maxMs)} (a number alone is seconds)`;
   throw new SinglepollError(
     EXIT.usage,

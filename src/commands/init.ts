@@ -1,5 +1,5 @@
 /** `singlepoll init`: a commented singlepoll.toml for the project in the working folder, from what its files say. */
-import { writeFileSync } from 'node:fs';
+import { constants, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseEnvFile } from '../config/files.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
@@ -10,14 +10,14 @@ import { readProject } from '../doctor/files.ts';
 import { type Facts, type Process, studyProject } from '../doctor/processes.ts';
 import { tokensIn } from '../doctor/tokens.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { writeWhole } from '../files.ts';
+import { isUsableFolder, writeWhole } from '../files.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { findExecutable } from '../supervisor/executable.ts';
 import { workingFolder } from './context.ts';
 
 const NAME = 'singlepoll.toml';
-const HINT =
-  'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it';
+const PRINT = 'singlepoll init --print    # shows what would be written';
+const FORCE = 'singlepoll init --force    # overwrites it';
 
 export function run({ print, force }: Readonly<Record<string, unknown>>): number {
   const folder = workingFolder();
@@ -32,9 +32,10 @@ export function run({ print, force }: Readonly<Record<string, unknown>>): number
     else writeFileSync(path, toml, { flag: 'wx' });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const isThere =
-      code === 'EEXIST' ? 'is there already; nothing was written' : `can’t be written here (${code})`;
-    throw new SinglepollError(EXIT.config, `${NAME} ${isThere}`, HINT);
+    const isThere = code === 'EEXIST';
+    const problem = isThere ? 'is there already; nothing was written' : `can’t be written here (${code})`;
+    const hint = isThere && isUsableFolder(folder, constants.W_OK) ? `${PRINT}\n${FORCE}` : PRINT;
+    throw new SinglepollError(EXIT.config, `${NAME} ${problem}`, hint);
   }
   const told = command
     ? [`command: ${plainCommand(command)}   (${plain(from ?? '')})`]

@@ -124,13 +124,14 @@ async function botOf(invocation: Invocation): Promise<{ folder: string | null; b
   return known(theOnly(running.length > 0 ? running : bots));
 }
 
-/** False: nobody reads any more, as with `| head`. */
+/** False: nobody reads any more, as with `| head`. Rejects where it can't be written, as to a full disk. */
 function write(bytes: Buffer): Promise<boolean> {
-  return new Promise((resolve) => {
-    process.stdout.once('error', () => resolve(false));
-    process.stdout.write(bytes, (error) => {
+  return new Promise((resolve, reject) => {
+    process.stdout.once('error', () => {});
+    process.stdout.write(bytes, (error: NodeJS.ErrnoException | null | undefined) => {
       process.stdout.removeAllListeners('error').on('error', () => {});
-      resolve(!error);
+      if (error && error.code !== 'EPIPE') reject(error);
+      else resolve(!error);
     });
   });
 }

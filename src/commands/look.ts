@@ -150,14 +150,9 @@ export function openTools(config: Config, ours: readonly number[]) {
   if (config.token === null) return null;
   const eyes = eyesFor(config);
   const api = openBotApi(config.apiRoot, config.token);
-  return {
-    eyes,
-    api,
-    prover: createProver({
-      ...{ api, processes: eyes.processes, apiRoot: config.apiRoot },
-      ours: () => ours,
-    }),
-  };
+  const asking = { api, processes: eyes.processes, apiRoot: config.apiRoot, ours: () => ours };
+  const openProver = () => createProver(asking);
+  return { eyes, api, openProver, prover: openProver() };
 }
 
 async function askTelegram({ token, polling, apiRoot, tokenSource }: Config) {

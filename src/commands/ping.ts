@@ -1,7 +1,7 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
-import { tokenRefused } from '../telegram/reach.ts';
+import { retrying, tokenRefused } from '../telegram/reach.ts';
 import { configure, type Invocation, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -16,9 +16,17 @@ export async function run(invocation: Invocation): Promise<number> {
     );
   const text = invocation.words.join(' ') || '/ping';
   const api = openBotApi(apiRoot, token as string);
-  const reply = await api
-    .call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text })
-    .finally(() => api.close());
+  const reply = await api.call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text });
+  // Where the bot itself is turned down, as after a logOut, the chat is not the reason: this throws then.
+  if (reply.kind === 'error')
+    await retrying(
+      'getMe',
+      () => api.call('getMe'),
+      config,
+      new AbortController().signal,
+      (problem) => warn([problem]),
+    );
+  api.close();
   if (reply.kind === 'ok') {
     const ms = Math.round(reply.tookMs);
     process.stdout.write(`message ${reply.result.message_id} sent to ${adminChatId}, round trip ${ms} ms\n`);

@@ -17,7 +17,9 @@ export async function run(options: Record<string, unknown>): Promise<number> {
   // The form of an env file, so that it can be one.
   const [first, ...more] = tokens;
   const others = more.map((token, index) => `# bot ${index + 2}: TELEGRAM_BOT_TOKEN=${token}\n`);
-  process.stdout.write(`TELEGRAM_API_ROOT=${sandbox.root}\nTELEGRAM_BOT_TOKEN=${first}\n${others.join('')}`);
+  const text = `TELEGRAM_API_ROOT=${sandbox.root}\nTELEGRAM_BOT_TOKEN=${first}\n${others.join('')}`;
+  // Nobody could use it without these lines: where they can't be written, as to a full disk, the error ends it.
+  await new Promise((done) => process.stdout.write(text, done));
   process.stderr.write('sandbox up; type a message for the bot, !help for more, Ctrl-C to end\n');
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   // The end of stdin is no reason to stop: under nohup or in a container there is none.

@@ -36,7 +36,7 @@ const LONGEST_MS = 24 * 86_400_000;
 const TIME_ACCEPTED = 'a time such as 500ms, 15s, 1m30s, 2h (a number alone is seconds)';
 
 /** `1m30s` → 90000; a bare number is seconds, as with systemd. */
-export function parseDuration(text: string): Parsed<number> {
+export function parseDuration(text: string, longestMs = LONGEST_MS): Parsed<number> {
   const trimmed = text.trim();
   if (trimmed === '') return unparsed('it is empty');
   if (trimmed.startsWith('-')) return unparsed('it is negative');
@@ -47,7 +47,7 @@ export function parseDuration(text: string): Parsed<number> {
     parts.reduce((sum, [, amount, unit = 's']) => sum + Number(amount) * UNIT_MS[unit]!, 0),
   );
   if (ms === 0) return unparsed('it is zero');
-  return ms > LONGEST_MS ? unparsed('it is longer than 24 days') : parsed(ms);
+  return ms > longestMs ? unparsed(`it is longer than ${formatDuration(longestMs)}`) : parsed(ms);
 }
 
 /** The shortest text for a duration: 90000 → `90s`, 120000 → `2m`. */

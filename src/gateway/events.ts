@@ -117,11 +117,9 @@ export function watchGateway(options: GatewayWatchOptions) {
 
   function giveWay(): void {
     const { here, suspect, elsewhere, hint } = status.record.rival;
-    const where =
-      elsewhere === null
-        ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet'
-        : 'somebody elsewhere polls this bot and does not go away';
-    const reason = here ?? `${suspect ?? where}; yielding`;
+    const unknown =
+      'another poller of this bot does not go away, and whether it is on this machine is not known yet';
+    const reason = here ?? `${suspect ?? elsewhere ?? unknown}; yielding`;
     const ending = { code: EXIT.otherPoller, reason, hint: hint ?? 'singlepoll who --probe' };
     send({ kind: 'blocked', ending });
   }

@@ -134,7 +134,10 @@ export function writePlanned(path: string, text: string, mode: number): void {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const exit = code === 'EACCES' || code === 'EPERM' ? EXIT.refused : EXIT.config;
-    const hint = 'sudo singlepoll install …, or singlepoll install --user';
+    const hint =
+      process.geteuid?.() === 0
+        ? 'singlepoll install --print …    # shows it, to be put where it can be written'
+        : 'sudo singlepoll install …, or singlepoll install --user';
     throw new SinglepollError(exit, `${plain(path)} can’t be written (${code})`, hint);
   }
 }

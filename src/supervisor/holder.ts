@@ -13,6 +13,7 @@ import { boundSockets, processesOf, runsSinglepoll } from '../lock/look.ts';
 import { userName as nameOfUser, readLink, readText } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
+import { asRoot } from '../shell.ts';
 import { containerIn, layersOf, unitIn } from '../strays/cgroup.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import { completeStatus, type StatusDocument } from './status.ts';
@@ -117,6 +118,8 @@ function controlSockets(socketPath: string): number[] {
 /** Somebody listens at this control socket, though perhaps not for us. */
 export const isListenedTo = (socketPath: string): boolean => controlSockets(socketPath).length > 0;
 
+/** A container is one, but one made by `unshare` or a sandbox is none. */
+const ELSEWHERE = 'another pid namespace (a container?)';
 const UNSEEN = 'a process that can’t be seen from here';
 const RESET = 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
 
@@ -136,7 +139,7 @@ export function describe(holder: Holder | null): string {
     isForeign(uid) && `(${userName(uid)})`,
     since && `since ${since} (${age}),`,
     cwd && `from ${plain(cwd)}`,
-    elsewhere && !host && '(in another container)',
+    elsewhere && !host && `in ${ELSEWHERE}`,
     !answers && silent,
   ];
   return parts.filter(Boolean).join(' ');
@@ -211,7 +214,7 @@ function whyUnasked(holder: Holder | null, control: string | null): string {
 
 /** Why an ordinary user can neither ask nor signal it, with the exit code for that; null: nothing of the kind. */
 export function outOfReach({ elsewhere, uid }: Pick<Holder, 'elsewhere' | 'uid'>) {
-  if (elsewhere) return { why: 'runs in another container', code: EXIT.otherPoller };
+  if (elsewhere) return { why: `runs in ${ELSEWHERE}`, code: EXIT.otherPoller };
   return isForeign(uid) ? { why: 'belongs to another user', code: EXIT.refused } : null;
 }
 
@@ -225,24 +228,29 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
     EXIT.otherPoller,
     `all names of the lock of bot ${botId} are held by somebody who is no supervisor of it: ${[...new Set(rows)].join(', ')}`,
     pids.length === 0
-      ? `sudo ss -xlpH | grep -a singlepoll/${botId}/    # shows the pids to kill`
+      ? asRoot(`ss -xlpH | grep -a singlepoll/${botId}/    # shows the pids to kill`)
       : `${squatters.some(({ uid }) => isForeign(uid)) ? sudo() : ''}kill ${pids.join(' ')}`,
   );
 }
 
 function cure(holder: Holder | null, control: string | null): string {
-  if (!holder) return 'sudo singlepoll reset    # as root more can be seen';
-  const { pid, uid, elsewhere, answers } = holder;
+  if (!holder) return asRoot('singlepoll reset    # as root more can be seen');
+  const { pid, startId, uid, elsewhere, answers } = holder;
+  const isRoot = sudo() === '';
   const host = hostOfHolder(holder);
   if (host && !(host.startCommand?.includes('--user') && isForeign(uid))) return host.stopCommand;
-  if (elsewhere) return 'singlepoll stop    # in its container, or stop that container';
-  if (pid === null && !answers) return 'sudo singlepoll reset    # as root its process can be seen';
+  if (elsewhere) {
+    const into = pid !== null && startId !== null ? `${sudo()}nsenter -t ${pid} -a ` : '';
+    return `${into}singlepoll stop    # where it runs, or stop that container`;
+  }
+  if (pid === null && (isRoot || !answers))
+    return asRoot('singlepoll reset    # as root its process can be seen');
   if (isNoSinglepoll(holder)) return `${isForeign(uid) ? sudo() : ''}kill ${pid}`;
   const folder = takesOrders(holder) ? dirname(dirname(holder.control ?? '')) : '';
   const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
   if (isForeign(uid)) {
     // Root may have no sudo, as in a container.
-    if (!answers || (pid !== null && sudo() === '')) return `${sudo()}kill ${pid}    # ends it in order`;
+    if (!answers || isRoot) return `${sudo()}kill ${pid}    # ends it in order`;
     const env = named && !folder.endsWith('/.local/state/singlepoll') ? `env ${named}` : '';
     return `sudo -u '#${uid}' ${env}singlepoll stop`;
   }

@@ -7,6 +7,7 @@ import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
+import { asRoot } from '../shell.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
@@ -16,11 +17,14 @@ import type { Unseen } from '../strays/reactions.ts';
 import type { StatusEvent } from './record.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
+import { UNSEEN_MS } from './unseen.ts';
 
 interface SweeperOptions {
   readonly finder: StrayFinder;
   /** Null: nobody is asked (a dry run). */
   readonly prover: Pick<Prover, 'look' | 'experiment' | 'evidence' | 'unseen'> | null;
+  /** Holds polls of ours until it is proven who takes them, of those that this user may not look into (unseen.ts). */
+  readonly proveUnseen?: (signal: AbortSignal) => Promise<Unseen | null>;
   readonly report: Report;
   readonly stopTimeoutMs: number;
   readonly dryRun: boolean;
@@ -53,6 +57,8 @@ export type Sweeper = ReturnType<typeof createSweeper>;
 const ROUNDS_MAX = 6;
 /** Several strays take turns: each is asked for as long as there is time. */
 const ASK_FOR_MS = 10_000;
+/** One that can't be seen is asked again only after this time, as long as anybody is connected. */
+const UNSEEN_PAUSE_MS = 5 * 60_000;
 const DOUBTFUL_LINES_MAX = 4;
 const MEMBER_LINES_MAX = 6;
 
@@ -63,6 +69,7 @@ export function createSweeper(options: SweeperOptions) {
   const endings = new Set<string>();
   /** Identities of those that a stop has not ended. */
   const unstoppable = new Set<string>();
+  let unseenUntilMs = Number.NEGATIVE_INFINITY;
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<unknown> = Promise.resolve();
 
@@ -119,7 +126,7 @@ export function createSweeper(options: SweeperOptions) {
       for (const ending of verdict.endings.slice(0, goesOn ? undefined : 1)) tellEnding(ending);
       if (strays.length === 0) return blocked;
       if (dryRun) {
-        tellPlan(strays);
+        tellStrays('would stop', strays);
         return null;
       }
       const ending = await stop(strays, current, abandoned);
@@ -139,14 +146,14 @@ export function createSweeper(options: SweeperOptions) {
     seen: Survey,
     abandoned: AbortSignal,
   ): Promise<Ending | null> {
-    for (const stray of strays) tellStray('stopping', stray);
+    tellStrays('stopping', strays);
     const atMs = nowMs();
     const result = await finder.stop(strays, {
       ...lookOptions(abandoned),
       stopTimeoutMs: options.stopTimeoutMs,
     });
     const isGivenUp = signal.aborted || abandoned.aborted;
-    if (result.targets.length === 0 && !isGivenUp) {
+    if (result.targets.length === 0) {
       // Not a life that was ended here: should it come again, that is the first time.
       say('gone already, by itself', 'good');
       return null;
@@ -154,7 +161,10 @@ export function createSweeper(options: SweeperOptions) {
     // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
     const ended = strays.filter((stray) => isGivenUp || result.gone.includes(stray));
     stopped = remember(stopped, livesOf(ended, seen.present, atMs));
-    if (isGivenUp) return null;
+    if (isGivenUp && result.survivors.length > 0) {
+      say(`left to the next look: ${processes(result.survivors.length)} had not ended yet`, 'warn');
+      return null;
+    }
     const ending = concludeStop(result);
     if (ending) return ending;
     const [{ pid, command }, ...more] = strays as readonly [Stray, ...Stray[]];
@@ -170,7 +180,7 @@ export function createSweeper(options: SweeperOptions) {
     if (denied.length > 0) {
       const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
       const reason = `a stray poller belongs to another user and may not be stopped: pid ${pidsOf(denied).join(', ')}${first}`;
-      const hint = `sudo kill ${pidsOf(denied).join(' ')}`;
+      const hint = asRoot(`kill ${pidsOf(denied).join(' ')}`);
       return tellEnding({ code: EXIT.refused, reason, hint, isRival: true });
     }
     if (survivors.length > 0) {
@@ -221,6 +231,30 @@ export function createSweeper(options: SweeperOptions) {
     return { ending: null, disturbed };
   }
 
+  /** The reason to end: somebody whom this user may not look into polls this bot. Null: that is not proven, and said. */
+  async function askUnseen(abandoned: AbortSignal): Promise<Ending | null> {
+    const suspects = prover?.unseen() ?? [];
+    if (suspects.length === 0 || !options.proveUnseen) return null;
+    for (const { who } of suspects.map(unseenWords))
+      say(
+        `${who} reacted: holding getUpdates for up to ${duration(UNSEEN_MS)} to see whether it polls this bot`,
+      );
+    const proven = await options.proveUnseen(AbortSignal.any([signal, abandoned]));
+    if (signal.aborted || abandoned.aborted) return null;
+    if (proven) {
+      unseenUntilMs = nowMs() + UNSEEN_PAUSE_MS;
+      const { text, hint } = unseenWords(proven);
+      return tellEnding({
+        code: EXIT.refused,
+        reason: `a stray poller may not be stopped: ${text}`,
+        hint,
+        isRival: true,
+      });
+    }
+    for (const { who, hint } of suspects.map(unseenWords)) say(unproven(who), 'warn', { hint });
+    return null;
+  }
+
   /** A dry run has not asked them yet. */
   const unproven = (who: string) =>
     dryRun ? `would ask: ${who} may poll` : `left alone: ${who} may poll, but that is not proven`;
@@ -248,14 +282,12 @@ export function createSweeper(options: SweeperOptions) {
     const { count, hidden, unmatched } = uninspectable;
     const some = count > 0 ? `; ${unseenText(uninspectable)}` : '';
     const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
-    const unseen = prover?.unseen() ?? [];
-    for (const { text, hint } of unseen.map(unseenWords)) say(text, 'warn', { hint });
     if (unmatched > 0)
       say(
         `--stray: gave up on the command lines of ${processes(unmatched)}, as the pattern takes too long`,
         'warn',
       );
-    const isDoubtful = strays.some(isLikely);
+    const isDoubtful = strays.some(isLikely) || (prover?.unseen() ?? []).length > 0;
     const among =
       blind === '' || process.geteuid?.() === 0
         ? 'on this machine'
@@ -263,30 +295,26 @@ export function createSweeper(options: SweeperOptions) {
     const result = dryRun
       ? 'nobody else would be stopped unasked'
       : `no other poller of this bot ${isDoubtful ? 'is proven ' : ''}${among}`;
-    const isSure = blind === '' && unseen.length === 0 && !isDoubtful;
+    const isSure = blind === '' && !isDoubtful;
     say(`${result}${blind}`, isSure ? 'good' : 'warn', { uninspectable: count });
   }
 
-  function tellPlan(strays: readonly Stray[]): void {
+  /** Each with the rest of its tree, so that nothing is ended unnamed; of which several may be guilty, but each process is listed once. */
+  function tellStrays(verb: 'stopping' | 'would stop', strays: readonly Stray[]): void {
     const told = new Set<number>();
     for (const stray of strays) {
-      // Several of one tree may be guilty: it is listed once.
-      if (told.has(stray.pid)) continue;
-      for (const { pid } of stray.tree) told.add(pid);
-      tellStray('would stop', stray);
+      const { pid, grade, proof, silences } = stray;
+      if (told.has(pid)) continue;
+      told.add(pid);
+      say(`${verb} ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
+      say(`  ${grade}: ${proof.join(', ')}`);
+      if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
+      const others = stray.tree.filter((it) => !told.has(it.pid));
+      for (const it of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${it.pid} ${it.command}`);
+      const more = others.slice(MEMBER_LINES_MAX).map((it) => it.pid);
+      if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
+      for (const it of others) told.add(it.pid);
     }
-  }
-
-  /** With the rest of its tree: nothing is ended unnamed. */
-  function tellStray(verb: 'stopping' | 'would stop', stray: Stray): void {
-    const { pid, grade, proof, silences } = stray;
-    say(`${verb} ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
-    say(`  ${grade}: ${proof.join(', ')}`);
-    if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
-    const others = stray.tree.filter((it) => it.pid !== pid);
-    for (const it of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${it.pid} ${it.command}`);
-    const more = others.slice(MEMBER_LINES_MAX).map((it) => it.pid);
-    if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
   }
 
   function publish(survey: Survey): void {
@@ -335,8 +363,9 @@ export function createSweeper(options: SweeperOptions) {
           const last = isQuiet ? before : await look(abandoned);
           if (dryRun || !last.strays.some(isInTheWay)) {
             tellOfDoubtful(last);
-            tellResult(last);
-            return { ending: null, disturbed };
+            const ending = asked && (await askUnseen(abandoned));
+            if (!ending && !signal.aborted && !abandoned.aborted) tellResult(last);
+            return { ending, disturbed };
           }
           const late = await clear(last, abandoned);
           if (late || signal.aborted || abandoned.aborted) return { ending: late, disturbed };
@@ -360,7 +389,8 @@ export function createSweeper(options: SweeperOptions) {
     async isBlocked(abandoned: AbortSignal): Promise<boolean> {
       const { strays } = await look(abandoned);
       const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
-      return endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)));
+      if (endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)))) return true;
+      return nowMs() < unseenUntilMs && (await prover?.look())?.connected !== 0;
     },
     /** Beside a new worker: what an earlier one has left somewhere else. */
     async leftovers(abandoned: AbortSignal): Promise<void> {
@@ -395,12 +425,15 @@ function askingWords(processes: number): string {
   return `${others} connected to the Bot API here: asking getUpdates once; whoever polls gets a 409, at which some libraries end`;
 }
 
-/** Somebody whose socket reacts, and whose process this user may not see. */
+/** Somebody whose socket reacts, and whose process this user may not see; root may not where it is out of its pid namespace. */
 export function unseenWords({ uid, cgroup }: Unseen) {
   const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
+  const who = `a process of user ${plain(userName(uid), 40)}${unit}`;
+  const sight = process.geteuid?.() === 0 ? 'this pid namespace does not show' : 'this user may not see';
   return {
-    text: `a process of user ${plain(userName(uid), 40)}${unit} polls this bot here, and this user may not see which`,
-    hint: 'sudo singlepoll who --probe',
+    who,
+    text: `${who} polls this bot here, and ${sight} which`,
+    hint: asRoot('singlepoll who --probe'),
   };
 }
 

@@ -8,7 +8,6 @@ import { nobodyHereWords } from '../gateway/words.ts';
 import { BY_PROXY, whyPast } from '../intercept/past.ts';
 import { plainCommand } from '../output/plain.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
-import type { Unseen } from '../strays/reactions.ts';
 import type { GivenGateway, Guarding } from './ahead.ts';
 import type { Run } from './run.ts';
 import { unseenWords } from './sweep.ts';
@@ -69,9 +68,10 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     while (isDue && alive()) {
       isDue = false;
       const ending = await sweeper.again(loop.abandoned);
-      status.note({ kind: 'rival', rival: { suspect: suspectWords() } });
+      const suspect = suspectWords();
+      status.note({ kind: 'rival', rival: { suspect: suspect?.text ?? null } });
       if (!alive()) continue;
-      const found = { here: ending?.reason ?? null, hint: ending?.hint ?? null };
+      const found = { here: ending?.reason ?? null, hint: ending?.hint ?? suspect?.hint ?? null };
       const { elsewhere } = status.record.rival;
       // What was said of one elsewhere stays, with its cure.
       if (ending) status.note({ kind: 'rival', rival: { ...found, elsewhere: null } });
@@ -92,13 +92,15 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     report.line('rival', text, 'warn');
   }
 
-  /** Who has reacted and is still there. */
-  function suspectWords(): string | null {
+  /** Who has reacted and is still there, or is somebody whom this user may not look into. */
+  function suspectWords() {
     const { reactions } = prover.evidence();
     const suspect = status.record.strays.find(({ pid }) => reactions.has(pid));
-    return suspect
-      ? `It may be pid ${suspect.pid} of this machine (${suspect.command}), which has reacted to a poll of ours; that is no proof yet`
-      : null;
+    const words = (who: string) =>
+      `It may be ${who}, which has reacted to a poll of ours; that is no proof yet`;
+    if (suspect) return { text: words(`pid ${suspect.pid} of this machine (${suspect.command})`) };
+    const [unseen] = prover.unseen().map(unseenWords);
+    return unseen ? { text: words(`${unseen.who} of this machine`), hint: unseen.hint } : null;
   }
 
   function failed(error: unknown): void {
@@ -106,7 +108,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
   }
 
   /** A poll of ours was watched, and nobody here reacted: the one thing that can't be cured from here. */
-  function sayNobodyHere({ blind, unseen }: { blind: boolean; unseen: readonly Unseen[] }): void {
+  function sayNobodyHere({ blind }: { readonly blind: boolean }): void {
     if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS) return;
     // The one that was named may have gone since, and another machine's may be the cause now.
     if (status.record.rival.here !== null) {
@@ -116,7 +118,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
     const isRoot = process.geteuid?.() === 0;
-    const { text, hint } = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, isRoot);
+    const { text, hint } = nobodyHereWords(blind, isRoot);
     if (status.record.rival.elsewhere === text) return;
     status.note({ kind: 'rival', rival: { elsewhere: text, hint } });
     report.line('conflict', text, 'error', { hint });
@@ -223,7 +225,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
         return `somebody else polled here and was stopped: ${tally.lastStray}`;
       const guilty = strays.find(({ grade }) => grade === 'proven');
       if (guilty) return rival.here ?? `pid ${guilty.pid} (${guilty.command}) polls, too`;
-      return rival.here ?? (overlap && suspectWords()) ?? '';
+      return rival.here ?? (overlap && suspectWords()?.text) ?? '';
     },
     stop(): void {
       over.abort();

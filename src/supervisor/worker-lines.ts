@@ -4,6 +4,7 @@
  */
 import { ownersOfSockets, tcpRows } from '../machine/sockets.ts';
 import { plainCommand } from '../output/plain.ts';
+import { asRoot } from '../shell.ts';
 import type { Processes } from '../strays/processes.ts';
 
 /** How Node, Python, gunicorn, Flask, Go, Ruby, PHP, Java and Deno say it. */
@@ -49,7 +50,7 @@ export async function whoHasPort(port: number, processes: Pick<Processes, 'some'
   const owners = await ownersOfSockets(rows.map(({ inode }) => inode));
   const [pid] = [...owners.values()].flat();
   if (pid === undefined)
-    return `port ${port} is taken by a process that this user may not see: sudo ss -ltnp 'sport = :${port}'`;
+    return `port ${port} is taken by a process that can’t be seen from here: ${asRoot(`ss -ltnp 'sport = :${port}'`)}`;
   if (pid === process.pid)
     return `port ${port} is taken by singlepoll itself: give --http or the worker another one`;
   const it = (await processes.some([pid])).get(pid);

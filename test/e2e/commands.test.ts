@@ -216,7 +216,12 @@ xit('a reader that has gone, as with `| true`, changes no exit code; a full disk
     await piped.exit();
     assert.equal(piped.stderr(), `exit ${code}\n`, words);
   }
-  for (const words of ['status --json', 'who', 'config', 'start --help', 'completion bash']) {
+  const log = join(b.dir, 'log');
+  await (await b.polling(`--log-file ${log} ${POLITE.join(' ')}`)).stop();
+  for (const words of [
+    ...['status --json', 'who', 'config', 'start --help', 'completion bash'],
+    ...['logs', 'logs -f', 'logs --json', 'sandbox'],
+  ]) {
     const full = b.spawn('bash', ['-c', `"$0" "$1" ${words} >/dev/full`, process.execPath, PROGRAM], {
       env: b.env,
     });
@@ -274,6 +279,10 @@ it('ping: sends to the admin chat, prints the message id and the round trip', as
     assertNoToken(stdout, b.token);
   }
   assert.match((await b.exits(78, 'ping')).stderr, /ASSISTANT_ADMIN_TELEGRAM_ID/);
+  await b.sandbox.call('logOut');
+  const { stderr } = await b.exits(69, 'ping', { env: { ...b.env, TELEGRAM_ADMIN_CHAT_ID: '4242' } });
+  assert.match(stderr, /turned down by .*: Logged out\n {2}→ set TELEGRAM_API_ROOT/);
+  assert.doesNotMatch(stderr, /chat/);
 });
 
 it('sandbox: prints its root and a token, takes updates by lines, ends at SIGTERM', async (b) => {

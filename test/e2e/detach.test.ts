@@ -12,7 +12,7 @@ import { it, test, xit, xtest } from '../support/kinds.ts';
 import { alive, readProc } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
 import { polledBy } from '../support/strays.ts';
-import { until } from '../support/wait.ts';
+import { staysTrue, until } from '../support/wait.ts';
 
 const LINE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:out|err|singlepoll) /;
 
@@ -104,6 +104,17 @@ it('what does not start ends with its code, its last lines and its reason, and l
     assert.equal(stdout, '');
     assert.deepEqual(leftovers(b), []);
   }
+});
+
+it('SIGUSR1 to the one that waits opens no debugger, and ends nothing', async (b) => {
+  const run = b.start(['-d', '--', 'sleep', '1000']);
+  await run.waitFor(/\[worker\] started/);
+  run.signal('SIGUSR1');
+  await staysTrue('it waits', 300, () => run.ended() === null, run.seen);
+  assert.doesNotMatch(run.stderr(), /debugger/i);
+  run.signal('SIGTERM');
+  await run.exit();
+  await until('all to be gone', () => leftovers(b).length === 0);
 });
 
 xit('a signal before it is ready leaves nothing half started', async (b) => {

@@ -229,9 +229,10 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/ping {4}|same command$|who had started it|logs -n 50, then|^singlepoll status$/, 'alerts.test.ts'],
   [/bot: ends it, if need be/, 'detach.test.ts, watch.test.ts: status --all, status --watch'],
   [
-    /in its (?:own state|container)|end it by signals|^singlepoll stop$|present run goes/,
+    /in its own state|where it runs|end it by signals|^singlepoll stop$|present run goes/,
     'lock-holders.test.ts',
   ],
+  [/# as root /, 'behind sudo; as root in lock-holders.test.ts, where it is no command for here'],
   [/--same-env/, 'commands.test.ts'],
   [/without --no-wait/, 'lease-standby.test.ts, by its options'],
   [/intercept proxy/, 'intercept.test.ts'],

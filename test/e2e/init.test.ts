@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import type { Bed } from '../support/bed.ts';
 import { it, xit } from '../support/kinds.ts';
+import { copyProgram } from '../support/program-copy.ts';
 import { carried, writeProject } from '../support/project.ts';
+import { NOBODY } from '../support/squatter.ts';
 
 const toml = (b: Bed, cwd = b.project): string => readFileSync(join(cwd, 'singlepoll.toml'), 'utf8');
 
@@ -78,4 +80,21 @@ it('never overwrites unasked: 78, also for a symlink to nothing; --force replace
   assert.equal((await b.run(['init', '--wrong'])).code, 64);
   const help = await b.run(['init', '--help']);
   assert.match(help.stdout, /--force[\s\S]*Examples:\n {2}singlepoll init\n {2}singlepoll init .+\n/);
+});
+
+xit('a folder that may not be written: 78, and nothing is proposed that would fail, too', async (b) => {
+  if (process.getuid?.() !== 0) return;
+  const program = copyProgram(join(b.dir, 'program'));
+  const env = { ...b.env, SINGLEPOLL_DIR: join(b.dir, 'theirs') };
+  const told = async (...words: string[]) => {
+    const run = b.spawn(process.execPath, [program, 'init', ...words], { env, uid: NOBODY });
+    await run.ends(words.includes('--print') ? 0 : 78);
+    return run.stderr();
+  };
+  const cannot = /can’t be written here \(EACCES\)\n {2}→ singlepoll init --print .*\n$/;
+  assert.match(await told(), cannot);
+  b.file('singlepoll.toml', 'mine = 1\n', 0o644);
+  assert.match(await told(), /nothing was written\n {2}→ singlepoll init --print .*\n$/);
+  assert.match(await told('--force'), cannot);
+  await told('--print');
 });

@@ -1,4 +1,4 @@
-// Who may hold a bot's lock, and what each means for a start, stop and reset: one in another container, of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
+// Who may hold a bot's lock, and what each means for a start, stop and reset: one in another pid namespace, of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
 // emergency: it survives a supervisor that hangs and one that died, takes strays, verifies, starts again.
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
 import { alive, findByEnv, readProc } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
-import { polledBy, pollingStray } from '../support/strays.ts';
+import { OWN_PIDS, polledBy, pollingStray, spawnIn } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const START = ['start', ...POLITE];
@@ -37,15 +37,29 @@ function folder(b: Bed, name: string, uid = 0): string {
   return path;
 }
 
-xit('one in another container is named so, and never signalled', async (b) => {
+xit('one in another pid namespace is named so, and never signalled; the command that is printed stops it', async (b) => {
   const env = { ...b.env, SINGLEPOLL_DIR: folder(b, 'inside') };
   const command = ['-p', '-f', '--kill-child', '--mount-proc', process.execPath, '--', PROGRAM, ...START];
   const inside = b.spawn('unshare', command, { env });
   await until('it to poll', () => b.sandbox.polls().length > 0, inside);
   for (const words of [START, ['stop'], ['reset', '--no-start'], ['start', '--takeover', '--', 'true']])
-    assert.match((await b.exits(75, words)).stderr, /another container/);
+    assert.match((await b.exits(75, words)).stderr, /another pid namespace \(a container\?\)/);
   assert.equal(inside.ended(), null);
   assert.equal(starts(b.journal()).length, 1);
+  const { stderr } = await b.exits(75, 'stop', { env });
+  await type({ ...b, env }, hintsOf(stderr)[0]!);
+  await inside.ends(0);
+});
+
+xit('root in a pid namespace of its own, beside one outside that hangs: no sudo, which would change nothing', async (b) => {
+  const outside = await b.polling();
+  outside.signal('SIGSTOP');
+  const command = [process.execPath, '--', PROGRAM, ...START];
+  const inside = spawnIn(b, OWN_PIDS, command, { env: b.env });
+  await inside.ends(75);
+  assert.match(inside.stderr(), /→ singlepoll reset +# on the host, outside of this container or namespace/);
+  assert.doesNotMatch(inside.stderr(), /sudo/);
+  outside.signal('SIGCONT');
 });
 
 xit('one with another state folder is stopped by the command that is printed, or by reset', async (b) => {

@@ -9,6 +9,7 @@ import type { TestContext } from 'node:test';
 import type { RequestRecord } from '../../src/sandbox/core.ts';
 import { allGone, type Bed, bed, fixture, POLITE, PYTHON } from '../support/bed.ts';
 import { PROGRAM, type Running } from '../support/cli.ts';
+import { RIVAL_AFTER } from '../support/gateway.ts';
 import { it, test, xit } from '../support/kinds.ts';
 import { listen } from '../support/place.ts';
 import { alive, findByEnv, isConnected } from '../support/proc.ts';
@@ -416,4 +417,46 @@ it('an ordinary user: what cannot be inspected is counted and said; one that may
   const run = startAsNobody(b);
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
   assert.match(run.stderr(), /\d+ process/i, 'those that could not be inspected are counted');
+});
+
+it("an ordinary user beside root's poller, which he may not look into: 77, no worker, and how to see it", async (b) => {
+  if (process.getuid?.() !== 0) return;
+  const roots = await startHidden(b, 'roots');
+  const run = startAsNobody(b);
+  await run.ends(77);
+  const told =
+    /may not be stopped: a process of user root.* polls this bot here, and .*\n {2}→ sudo singlepoll who --probe/;
+  assert.match(run.stderr(), told);
+  assert.doesNotMatch(run.stderr(), /not known|elsewhere/);
+  assert.ok(roots.pids().every(alive));
+  assert.deepEqual(polledBy(b, 'polite.mjs'), [], 'no worker was started');
+});
+
+it("an ordinary user beside another bot of root's, which gets an update just as he asks: the start goes on", async (b) => {
+  if (process.getuid?.() !== 0) return;
+  const token = otherBot(b);
+  const stranger = await startHidden(b, 'roots', { token });
+  await staysTrue('its poll is held', 1_000, () => stranger.pids().length > 0);
+  const run = startAsNobody(b);
+  await run.waitFor(/asking getUpdates once/);
+  const timer = setInterval(() => b.sandbox.raw.injectText(token, 'x'.repeat(600)), 30);
+  try {
+    await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
+  } finally {
+    clearInterval(timer);
+  }
+  assert.doesNotMatch(run.stderr(), /polls this bot here/);
+});
+
+xit("root's poller comes while an ordinary user's worker polls: it is told as one of this machine to the end", async (b) => {
+  if (process.getuid?.() !== 0) return;
+  const run = startAsNobody(b, ['--on-rival', 'yield'], { [RIVAL_AFTER]: '9s' });
+  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
+  await startHidden(b, 'roots');
+  await run.ends(75);
+  assert.match(
+    run.stderr(),
+    /It may be a process of user root.*; yielding; .*\n {2}→ sudo singlepoll who --probe/,
+  );
+  assert.doesNotMatch(run.stderr(), /not known|elsewhere/);
 });

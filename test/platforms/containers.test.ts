@@ -140,7 +140,7 @@ test('a shared network: no order reaches another container, which is named; the 
   ]) {
     const done = await tries('exec', ...asked, second, 'singlepoll', ...words.split(' '));
     assert.equal(done.code, words === 'status' ? 1 : 75, `${words}\n${done.text}`);
-    assert.match(done.text, /in another container[\s\S]*in its container, or stop that container/, words);
+    assert.match(done.text, /in another pid namespace[\s\S]*where it runs, or stop that container/, words);
   }
   for (const name of [first, second])
     assert.match(await podman('exec', name, 'singlepoll', 'status'), /: polling/);

@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseEnvFile } from '../../src/config/files.ts';
+import type { SinglepollError } from '../../src/errors.ts';
 import { isOpenToOthers } from '../../src/files.ts';
 import { cronLine, namesIn, withLine } from '../../src/install/cron.ts';
 import {
@@ -14,6 +15,7 @@ import {
   type Plan,
   readMarker,
   variablesToKeep,
+  writePlanned,
 } from '../../src/install/plan.ts';
 import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/systemd.ts';
 import { singleQuote } from '../../src/shell.ts';
@@ -112,6 +114,14 @@ test('install: a marker names what was made; other files have none', () => {
   const head = '# Made by singlepoll install: ';
   for (const it of ['', '[Unit]\n', `${head}{`, `${head}{"name":1,"cwd":"/"}`])
     assert.equal(readMarker(it), null);
+});
+
+test('install: a place that can not be written: sudo is proposed to whom it may help', () => {
+  const hint = process.getuid?.() === 0 ? /^singlepoll install --print/ : /^sudo singlepoll install/;
+  assert.throws(
+    () => writePlanned('/dev/null/x.service', '', 0o644),
+    (error: SinglepollError) => error.exitCode === 78 && hint.test(error.hint ?? ''),
+  );
 });
 
 test('a file that others may read or its group may write is open; 0640 is not', () => {
