@@ -150,9 +150,14 @@ export function openTools(config: Config, ours: readonly number[]) {
   if (config.token === null) return null;
   const eyes = eyesFor(config);
   const api = openBotApi(config.apiRoot, config.token);
-  const asking = { api, processes: eyes.processes, apiRoot: config.apiRoot, ours: () => ours };
-  const openProver = () => createProver(asking);
-  return { eyes, api, openProver, prover: openProver() };
+  return {
+    eyes,
+    api,
+    prover: createProver({
+      ...{ api, processes: eyes.processes, apiRoot: config.apiRoot },
+      ours: () => ours,
+    }),
+  };
 }
 
 async function askTelegram({ token, polling, apiRoot, tokenSource }: Config) {

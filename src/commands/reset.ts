@@ -15,7 +15,6 @@ import { seizeLock } from '../supervisor/claim.ts';
 import { dryRun } from '../supervisor/dry-run.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { createSweeper } from '../supervisor/sweep.ts';
-import { proveUnseen } from '../supervisor/unseen.ts';
 import { webhookWords } from '../supervisor/webhook-watch.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
@@ -41,7 +40,7 @@ export async function run(invocation: Invocation): Promise<number> {
 async function clean(config: Config, again: Beginning | null, stderr: Sink): Promise<boolean> {
   const token = config.token as string;
   const report = createReport(config.logFormat, [token], await painter(process.stderr), stderr);
-  const { eyes, api, openProver, prover } = openTools(config, [])!;
+  const { eyes, api, prover } = openTools(config, [])!;
   const { finder } = eyes;
   const { signal } = new AbortController();
   try {
@@ -58,7 +57,6 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
         ...{ finder, report, signal, stopTimeoutMs: config.stopTimeoutMs, dryRun: false },
         ...{ silencesOthers: true, leased: config.lease !== null },
         prover: isLeased ? null : prover,
-        proveUnseen: (asked) => proveUnseen(api, openProver, asked),
       });
       // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
       await clear(config, report, api);

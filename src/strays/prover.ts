@@ -8,7 +8,7 @@ import { statOf, ticksNow } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
-import { type Client, createLedger, endOfWindows, type Poke, type Unseen } from './reactions.ts';
+import { type Client, createLedger, endOfWindows, type Poke } from './reactions.ts';
 
 interface ProverOptions extends Omit<ObserverOptions, 'addresses' | 'known'> {
   readonly api: BotApi;
@@ -28,7 +28,7 @@ export type Outcome =
 export interface Asks {
   /** How many processes may poll according to other signs. Used if ss does not work. */
   readonly holders: number;
-  /** True for a process with the token. If it has a held request, the question lasts until a delayed 409 must have come. */
+  /** True for a process with the token. If one has a held request, or somebody can't be seen, the question lasts until a delayed 409 must have come. */
   readonly isSuspect: (pid: number) => boolean;
   /** Limit of time for all questions together, from the first one on. */
   readonly totalMs: number;
@@ -46,7 +46,7 @@ interface HuntAsks {
   readonly asks: () => boolean;
   readonly onReaction: () => void;
   /** Called when a poll was watched to its end and no process here reacted. `blind`: ss does not work. */
-  readonly onNobody: (seen: { readonly blind: boolean; readonly unseen: readonly Unseen[] }) => void;
+  readonly onNobody: (seen: { readonly blind: boolean }) => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -148,6 +148,7 @@ export function createProver(options: ProverOptions) {
   /** Sends our own polls until it is known which processes poll. */
   async function experiment(asks: Asks): Promise<Outcome> {
     const { signal } = asks;
+    ledger.forgetUnseen();
     let isOver = false;
     let untilMs = Number.POSITIVE_INFINITY;
     let noted = ledger.count();
@@ -254,7 +255,7 @@ export function createProver(options: ProverOptions) {
         }
         const next = await prepare();
         if (end.signal.aborted || (armed && ready !== armed)) return next?.stop();
-        if (!next) return armed ? undefined : asks.onNobody({ blind: true, unseen: [] });
+        if (!next) return armed ? undefined : asks.onNobody({ blind: true });
         armed = arm(next);
         if (asks.asks()) {
           sent();
@@ -282,7 +283,7 @@ export function createProver(options: ProverOptions) {
           // A question follows no 409: that nobody here reacts to it tells of nobody elsewhere.
           if (hasReacted || asked.length > 0 || end.signal.aborted) return;
           ledger.silent(ticksNow());
-          asks.onNobody({ blind: false, unseen: ledger.unseen() });
+          asks.onNobody({ blind: false });
         })
         .catch(asks.onError)
         .finally(() => {
@@ -350,7 +351,7 @@ export function createProver(options: ProverOptions) {
 function holdMs(observation: Observation | null, { isSuspect }: Asks, poke: Poke): number {
   if (!observation) return BLIND_MS;
   const isSuspected = observation.clients.some(
-    ({ isHeld, owner }) => isHeld && owner && isSuspect(owner.pid),
+    ({ isHeld, owner }) => owner === null || (isHeld && isSuspect(owner.pid)),
   );
   return isSuspected ? endOfWindows(poke) - poke.sentAtMs + LATE_MS : UNDISTURBED_MS;
 }

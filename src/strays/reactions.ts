@@ -253,10 +253,12 @@ export interface Seen {
   readonly holdsAnother: boolean;
 }
 
-/** A reaction of a process that can't be seen from here. */
+/** Whose connection reacted, and whose process can't be seen from here. */
 export interface Unseen {
   readonly uid: number;
   readonly cgroup: string | null;
+  /** It has reacted to two polls as a poller of this bot does: one reaction may be chance. */
+  readonly isProven: boolean;
 }
 
 type Identity = Pick<Owner, 'pid' | 'startId'>;
@@ -284,24 +286,23 @@ export function createLedger() {
   const parents = new Map<string, Account>();
   /** The reactions of one program in all its runs: one that ends at each 409 and is restarted reacts once in each run. */
   const programs = new Map<string, Account>();
-  const unseen = new Map<string, Unseen>();
+  /** The reactions of those that can't be seen from here, by user and cgroup. */
+  const unseen = new Map<string, Omit<Unseen, 'isProven'> & { readonly account: Account }>();
   /** When polls that followed a 409 were seen to make nobody here react. */
   let silent: readonly number[] = [];
   let connected: readonly Owner[] = [];
   let noted = 0;
 
+  const openAccount = (owner: Identity): Account => ({
+    ...{ owner, processes: new Map(), entries: [] },
+    ...{ holdsAnother: false, unmoved: 0 },
+  });
+
   /** Opens the accounts to which a process's reactions belong: its own, its parent's and its program's. */
   function accountsOf(owner: Owner): Account[] {
     const { parent, program } = owner;
     const open = (book: Map<string, Account>, key: string, its: Identity): Account => {
-      const fresh: Account = {
-        owner: its,
-        processes: new Map(),
-        entries: [],
-        holdsAnother: false,
-        unmoved: 0,
-      };
-      const account = book.get(key) ?? fresh;
+      const account = book.get(key) ?? openAccount(its);
       if (book.size > ACCOUNTS_MAX) book.clear();
       book.set(key, account);
       return account;
@@ -321,7 +322,8 @@ export function createLedger() {
   }
 
   function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
-    account.processes.set(nameOf(client.owner!), { ...client.owner!, pokedAtTicks });
+    const { owner } = client;
+    if (owner) account.processes.set(nameOf(owner), { ...owner, pokedAtTicks });
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // This is the rest of the same answer.
@@ -340,9 +342,16 @@ export function createLedger() {
       const { owner, uid, cgroup } = seen.client;
       const it = { ...seen, poke, pokedAtTicks };
       noted += 1;
-      if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
-      else for (const account of accountsOf(owner)) note(account, it);
+      if (owner) for (const account of accountsOf(owner)) note(account, it);
+      else {
+        const key = `${uid} ${cgroup}`;
+        const known = unseen.get(key) ?? { uid, cgroup, account: openAccount({ pid: 0, startId: '' }) };
+        unseen.set(key, known);
+        note(known.account, it);
+      }
     },
+    /** Whether they still live is not known: each question of a start begins anew. */
+    forgetUnseen: (): void => unseen.clear(),
     /** A poll that followed a 409 was watched to its end, and nobody here reacted. */
     silent(atTicks: number): void {
       silent = [...silent.slice(1 - ENTRIES_MAX), atTicks];
@@ -383,13 +392,17 @@ export function createLedger() {
       }
       return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },
-    /** A living process has reacted, but that is no full proof yet. */
+    /** Somebody who lives, or can't be seen, has reacted, but that is no full proof yet. */
     isOpen: (isAlive: (process: Identity) => boolean) =>
       [...accounts.values()].some(
         (account) =>
           account.entries.length > account.unmoved && isAlive(account.owner) && judge(account) !== 'twice',
-      ),
-    unseen: (): readonly Unseen[] => [...unseen.values()],
+      ) || [...unseen.values()].some(({ account }) => judge(account) !== 'twice'),
+    unseen: (): readonly Unseen[] =>
+      [...unseen.values()].map(({ uid, cgroup, account }) => ({
+        ...{ uid, cgroup },
+        isProven: judge(account) === 'twice',
+      })),
     count: () => noted,
   };
 }

@@ -23,7 +23,6 @@ import { Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
 import { type Ending, workerCode } from './table.ts';
-import { proveUnseen } from './unseen.ts';
 import { untilReady } from './until-ready.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
@@ -114,14 +113,13 @@ function openReach({ api, config, report, teardown, status, bus }: Run): ApiReac
 
 function openGuarding(run: Run, api: BotApi, reach: ApiReach, leased: boolean) {
   const { config, report, eyes, status, bus, tree, loop, standbys } = run;
-  const asking = {
+  const prover = createProver({
     ...{ api, apiRoot: config.apiRoot, processes: eyes.processes },
     ours() {
       const worker = run.worker();
       return [...standbys, ...(worker ? tree.list(worker.pid) : [])].flatMap(({ pid }) => pid ?? []);
     },
-  };
-  const prover = createProver(asking);
+  });
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   const halt = new AbortController();
   run.status.onNote(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
@@ -129,7 +127,6 @@ function openGuarding(run: Run, api: BotApi, reach: ApiReach, leased: boolean) {
     ...{ finder: eyes.finder, prover, report, dryRun: false, leased },
     stopTimeoutMs: config.stopTimeoutMs,
     silencesOthers: config.takeover,
-    proveUnseen: (abandoned) => proveUnseen(api, () => createProver(asking), abandoned),
     onLate: bus.reacted.tell,
     worker: run.worker,
     former: tree.former,

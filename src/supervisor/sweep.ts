@@ -17,14 +17,11 @@ import type { Unseen } from '../strays/reactions.ts';
 import type { StatusEvent } from './record.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
-import { UNSEEN_MS } from './unseen.ts';
 
 interface SweeperOptions {
   readonly finder: StrayFinder;
   /** Null: nobody is asked (a dry run). */
   readonly prover: Pick<Prover, 'look' | 'experiment' | 'evidence' | 'unseen'> | null;
-  /** Holds polls of ours until it is proven who takes them, of those that this user may not look into (unseen.ts). */
-  readonly proveUnseen?: (signal: AbortSignal) => Promise<Unseen | null>;
   readonly report: Report;
   readonly stopTimeoutMs: number;
   readonly dryRun: boolean;
@@ -214,12 +211,12 @@ export function createSweeper(options: SweeperOptions) {
         },
         async isEnough() {
           survey = await look(abandoned);
-          return survey.strays.some(isInTheWay);
+          return survey.strays.some(isInTheWay) || by.unseen().some(({ isProven }) => isProven);
         },
         onLate: () => options.onLate?.(),
       });
       if (outcome.kind === 'convicted') {
-        const ending = await clear(survey, abandoned);
+        const ending = (await clear(survey, abandoned)) ?? unseenEnding(by.unseen(), abandoned);
         if (ending) return { ending, disturbed };
         continue;
       }
@@ -231,28 +228,14 @@ export function createSweeper(options: SweeperOptions) {
     return { ending: null, disturbed };
   }
 
-  /** The reason to end: somebody whom this user may not look into polls this bot. Null: that is not proven, and said. */
-  async function askUnseen(abandoned: AbortSignal): Promise<Ending | null> {
-    const suspects = prover?.unseen() ?? [];
-    if (suspects.length === 0 || !options.proveUnseen) return null;
-    for (const { who } of suspects.map(unseenWords))
-      say(
-        `${who} reacted: holding getUpdates for up to ${duration(UNSEEN_MS)} to see whether it polls this bot`,
-      );
-    const proven = await options.proveUnseen(AbortSignal.any([signal, abandoned]));
-    if (signal.aborted || abandoned.aborted) return null;
-    if (proven) {
-      unseenUntilMs = nowMs() + UNSEEN_PAUSE_MS;
-      const { text, hint } = unseenWords(proven);
-      return tellEnding({
-        code: EXIT.refused,
-        reason: `a stray poller may not be stopped: ${text}`,
-        hint,
-        isRival: true,
-      });
-    }
-    for (const { who, hint } of suspects.map(unseenWords)) say(unproven(who), 'warn', { hint });
-    return null;
+  /** Somebody whom this user may not look into polls this bot. */
+  function unseenEnding(unseen: readonly Unseen[], abandoned: AbortSignal): Ending | null {
+    const proven = unseen.find(({ isProven }) => isProven);
+    if (!proven || signal.aborted || abandoned.aborted) return null;
+    unseenUntilMs = nowMs() + UNSEEN_PAUSE_MS;
+    const { text, hint } = unseenWords(proven);
+    const reason = `a stray poller may not be stopped: ${text}`;
+    return tellEnding({ code: EXIT.refused, reason, hint, isRival: true });
   }
 
   /** A dry run has not asked them yet. */
@@ -277,8 +260,11 @@ export function createSweeper(options: SweeperOptions) {
     }
   }
 
-  /** The end of the first look, with what it could not know. Beside one that was left alone it does not say that nobody else polls. */
-  function tellResult({ strays, uninspectable }: Survey): void {
+  /**
+   * The end of the first look, with what it could not know. Beside one that was left alone it does not say that nobody else polls.
+   * `reacted`: whom this user may not look into.
+   */
+  function tellResult({ strays, uninspectable }: Survey, reacted: readonly Unseen[]): void {
     const { count, hidden, unmatched } = uninspectable;
     const some = count > 0 ? `; ${unseenText(uninspectable)}` : '';
     const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
@@ -287,7 +273,8 @@ export function createSweeper(options: SweeperOptions) {
         `--stray: gave up on the command lines of ${processes(unmatched)}, as the pattern takes too long`,
         'warn',
       );
-    const isDoubtful = strays.some(isLikely) || (prover?.unseen() ?? []).length > 0;
+    for (const { who, hint } of reacted.map(unseenWords)) say(unproven(who), 'warn', { hint });
+    const isDoubtful = strays.some(isLikely) || reacted.length > 0;
     const among =
       blind === '' || process.geteuid?.() === 0
         ? 'on this machine'
@@ -363,9 +350,8 @@ export function createSweeper(options: SweeperOptions) {
           const last = isQuiet ? before : await look(abandoned);
           if (dryRun || !last.strays.some(isInTheWay)) {
             tellOfDoubtful(last);
-            const ending = asked && (await askUnseen(abandoned));
-            if (!ending && !signal.aborted && !abandoned.aborted) tellResult(last);
-            return { ending, disturbed };
+            tellResult(last, (asked && prover?.unseen()) ?? []);
+            return { ending: null, disturbed };
           }
           const late = await clear(last, abandoned);
           if (late || signal.aborted || abandoned.aborted) return { ending: late, disturbed };

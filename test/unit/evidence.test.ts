@@ -29,6 +29,28 @@ test('two reactions to different polls of ours count twice, two to one poll once
   assert.deepEqual([...ledger.evidence(among(60)).reactions], [[60, 'twice']]);
 });
 
+test('one that can not be seen is proven by two reactions, of its own user alone; a new question begins anew', () => {
+  const ledger = createLedger();
+  const hidden = (uid: number): Seen => {
+    const one = seen(60);
+    return { ...one, client: { ...one.client, owner: null, uid } };
+  };
+  ledger.reacted(1, 0, hidden(0));
+  ledger.reacted(2, 0, hidden(7));
+  const told = () => ledger.unseen().map(({ uid, isProven }) => [uid, isProven]);
+  const [roots, others] = [0, 7];
+  assert.deepEqual(told(), [
+    [roots, false],
+    [others, false],
+  ]);
+  assert.equal(ledger.isOpen(among()), true);
+  ledger.reacted(3, 0, hidden(0));
+  assert.deepEqual(told()[0], [roots, true]);
+  ledger.forgetUnseen();
+  assert.deepEqual(told(), []);
+  assert.equal(ledger.isOpen(among()), false);
+});
+
 test('whoever our polls leave alone more often than not polls another bot, and gets its own 409s by chance when we poll', () => {
   const ledger = createLedger();
   const { owner } = seen(60).client;

@@ -81,18 +81,17 @@ test('after somebody was left alone the first look does not end with: no other p
 });
 
 test('one that can not be seen, and was proven: told once, waited for as long as anybody is connected, asked again after minutes', async () => {
-  const unseen = { uid: 0, cgroup: '/' };
+  const unseen = { uid: 0, cgroup: '/', isProven: true };
   let connected = 1;
   let nowMs = 0;
   const prover = {
     look: async () => ({ connected }),
-    experiment: async () => ({ kind: 'over' as const }),
+    experiment: async () => ({ kind: 'convicted' as const }),
     evidence: () => NO_EVIDENCE,
     unseen: () => [unseen],
   };
   const { sweeper, lines } = sweeperOn([], false, {
     prover,
-    proveUnseen: async () => unseen,
     nowMs: () => nowMs,
   });
   const { ending } = await sweeper.first(NEVER);
