@@ -96,12 +96,12 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
     ready(text: string): void {
       if (isReady) return;
       isReady = true;
+      // Until now Node's own crash messages went to the starter, who leaves at the next line.
+      if (isDetached) replaceByNull(2);
       tell({ ready: text });
       if (!isDetached) return;
       isGone = true;
       socket.end(() => socket.destroy());
-      // Until now Node's own crash messages went to the starter.
-      replaceByNull(2);
     },
     /** The starter asks for the end, or has gone. Replaces the listener; calls it at once where that has happened already. */
     onStop(next: (reason: string) => void): void {

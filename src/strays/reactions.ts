@@ -321,6 +321,13 @@ export function createLedger() {
     return strengthOf(recent, { unmoved, silent: silent.filter(isRecent).length });
   }
 
+  /** Without those that only got what is longer than any 409. */
+  function listUnseen(): readonly Unseen[] {
+    return [...unseen.values()]
+      .filter(({ account }) => account.entries.some(({ reaction }) => !reaction.isTooLong))
+      .map(({ uid, cgroup, account }) => ({ uid, cgroup, isProven: judge(account) === 'twice' }));
+  }
+
   function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
     const { owner } = client;
     if (owner) account.processes.set(nameOf(owner), { ...owner, pokedAtTicks });
@@ -397,12 +404,8 @@ export function createLedger() {
       [...accounts.values()].some(
         (account) =>
           account.entries.length > account.unmoved && isAlive(account.owner) && judge(account) !== 'twice',
-      ) || [...unseen.values()].some(({ account }) => judge(account) !== 'twice'),
-    unseen: (): readonly Unseen[] =>
-      [...unseen.values()].map(({ uid, cgroup, account }) => ({
-        ...{ uid, cgroup },
-        isProven: judge(account) === 'twice',
-      })),
+      ) || listUnseen().some(({ isProven }) => !isProven),
+    unseen: listUnseen,
     count: () => noted,
   };
 }
