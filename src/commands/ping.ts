@@ -16,17 +16,15 @@ export async function run(invocation: Invocation): Promise<number> {
     );
   const text = invocation.words.join(' ') || '/ping';
   const api = openBotApi(apiRoot, token as string);
-  const reply = await api.call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text });
-  // Where the bot itself is turned down, as after a logOut, the chat is not the reason: this throws then.
-  if (reply.kind === 'error')
-    await retrying(
-      'getMe',
-      () => api.call('getMe'),
-      config,
-      new AbortController().signal,
-      (problem) => warn([problem]),
-    );
-  api.close();
+  const say = (problem: string) => warn([problem]);
+  const send = async () => {
+    const sent = await api.call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text });
+    // The bot itself may be turned down, as after a logOut. This throws then, so that the chat is not blamed.
+    if (sent.kind === 'error')
+      await retrying('getMe', () => api.call('getMe'), config, new AbortController().signal, say);
+    return sent;
+  };
+  const reply = await send().finally(() => api.close());
   if (reply.kind === 'ok') {
     const ms = Math.round(reply.tookMs);
     process.stdout.write(`message ${reply.result.message_id} sent to ${adminChatId}, round trip ${ms} ms\n`);

@@ -96,10 +96,10 @@ export async function openLink(starter = process.env[STARTER_VARIABLE], given?: 
     ready(text: string): void {
       if (isReady) return;
       isReady = true;
+      if (!isDetached) return void tell({ ready: text });
       // Until now Node's own crash messages went to the starter, who leaves at the next line.
-      if (isDetached) replaceByNull(2);
+      replaceByNull(2);
       tell({ ready: text });
-      if (!isDetached) return;
       isGone = true;
       socket.end(() => socket.destroy());
     },

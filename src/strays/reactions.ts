@@ -287,22 +287,24 @@ export function createLedger() {
   /** The reactions of one program in all its runs: one that ends at each 409 and is restarted reacts once in each run. */
   const programs = new Map<string, Account>();
   /** The reactions of those that can't be seen from here, by user and cgroup. */
-  const unseen = new Map<string, Omit<Unseen, 'isProven'> & { readonly account: Account }>();
+  const unseen = new Map<string, Omit<Unseen, 'isProven'> & Pick<Account, 'entries'>>();
   /** When polls that followed a 409 were seen to make nobody here react. */
   let silent: readonly number[] = [];
   let connected: readonly Owner[] = [];
   let noted = 0;
 
-  const openAccount = (owner: Identity): Account => ({
-    ...{ owner, processes: new Map(), entries: [] },
-    ...{ holdsAnother: false, unmoved: 0 },
-  });
-
   /** Opens the accounts to which a process's reactions belong: its own, its parent's and its program's. */
   function accountsOf(owner: Owner): Account[] {
     const { parent, program } = owner;
     const open = (book: Map<string, Account>, key: string, its: Identity): Account => {
-      const account = book.get(key) ?? openAccount(its);
+      const fresh: Account = {
+        owner: its,
+        processes: new Map(),
+        entries: [],
+        holdsAnother: false,
+        unmoved: 0,
+      };
+      const account = book.get(key) ?? fresh;
       if (book.size > ACCOUNTS_MAX) book.clear();
       book.set(key, account);
       return account;
@@ -314,29 +316,30 @@ export function createLedger() {
     ];
   }
 
-  function judge({ entries, unmoved }: Account): Strength | null {
+  function judge({ entries, unmoved }: Pick<Account, 'entries' | 'unmoved'>): Strength | null {
     const sinceTicks = Math.max(...entries.map((it) => it.pokedAtTicks), ...silent) - RECENT_TICKS;
     const isRecent = (atTicks: number) => atTicks >= sinceTicks;
     const recent = entries.filter((it) => isRecent(it.pokedAtTicks));
     return strengthOf(recent, { unmoved, silent: silent.filter(isRecent).length });
   }
 
-  /** Without those that only got what is longer than any 409. */
+  /** Leaves out those that only got what is longer than any 409, as that answers something else. */
   function listUnseen(): readonly Unseen[] {
     return [...unseen.values()]
-      .filter(({ account }) => account.entries.some(({ reaction }) => !reaction.isTooLong))
-      .map(({ uid, cgroup, account }) => ({ uid, cgroup, isProven: judge(account) === 'twice' }));
+      .filter(({ entries }) => entries.some(({ reaction }) => !reaction.isTooLong))
+      .map(({ uid, cgroup, entries }) => ({
+        uid,
+        cgroup,
+        isProven: judge({ entries, unmoved: 0 }) === 'twice',
+      }));
   }
 
-  function note(account: Account, { poke, pokedAtTicks, client, reaction, holdsAnother }: Noted): void {
-    const { owner } = client;
-    if (owner) account.processes.set(nameOf(owner), { ...owner, pokedAtTicks });
-    account.holdsAnother ||= holdsAnother;
-    const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
+  function enter(entries: Account['entries'], { poke, pokedAtTicks, client, reaction }: Noted): void {
+    const known = entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // This is the rest of the same answer.
     if (known) known.reaction = reaction;
-    else account.entries.push({ poke, pokedAtTicks, reaction });
-    if (account.entries.length > ENTRIES_MAX) account.entries.shift();
+    else entries.push({ poke, pokedAtTicks, reaction });
+    if (entries.length > ENTRIES_MAX) entries.shift();
   }
 
   return {
@@ -349,15 +352,19 @@ export function createLedger() {
       const { owner, uid, cgroup } = seen.client;
       const it = { ...seen, poke, pokedAtTicks };
       noted += 1;
-      if (owner) for (const account of accountsOf(owner)) note(account, it);
-      else {
+      if (!owner) {
         const key = `${uid} ${cgroup}`;
-        const known = unseen.get(key) ?? { uid, cgroup, account: openAccount({ pid: 0, startId: '' }) };
+        const known = unseen.get(key) ?? { uid, cgroup, entries: [] };
         unseen.set(key, known);
-        note(known.account, it);
+        return void enter(known.entries, it);
+      }
+      for (const account of accountsOf(owner)) {
+        account.processes.set(nameOf(owner), { ...owner, pokedAtTicks });
+        account.holdsAnother ||= seen.holdsAnother;
+        enter(account.entries, it);
       }
     },
-    /** Whether they still live is not known: each question of a start begins anew. */
+    /** To be called before the questions of a start, since nothing tells whether these processes still live. */
     forgetUnseen: (): void => unseen.clear(),
     /** A poll that followed a 409 was watched to its end, and nobody here reacted. */
     silent(atTicks: number): void {
