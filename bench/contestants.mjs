@@ -31,7 +31,7 @@ function singlepoll({ home, env, words, output, command, options = [] }) {
       const polling = () => said().split('"what":"polling"').length - 1;
       await until('singlepoll to see its worker poll', () => polling() >= spawns);
     },
-    /** With the shells beside the supervisor: the guard, and the one that waits to become the next worker. */
+    /** With the shell beside the supervisor, its guard. */
     pids: () => [
       child.pid,
       ...allPids()

@@ -32,7 +32,7 @@ export function createGuard(offspring: Offspring) {
   let told = '';
 
   function tell(): void {
-    // Again where somebody has ended it.
+    // Somebody may end the shell, so its end makes room for another one.
     shell ??= startShell(() => {
       shell = null;
       told = '';
@@ -49,7 +49,7 @@ export function createGuard(offspring: Offspring) {
     tell();
   }
 
-  // Before the first worker, which is not unguarded for the time that a fork takes.
+  // The shell starts before the first worker, since a fork takes milliseconds in which that would be unguarded.
   tell();
   return {
     /** Names the group that has to go if the supervisor dies; null: none. */

@@ -118,7 +118,7 @@ function controlSockets(socketPath: string): number[] {
 /** Somebody listens at this control socket, though perhaps not for us. */
 export const isListenedTo = (socketPath: string): boolean => controlSockets(socketPath).length > 0;
 
-/** A container is one, but one made by `unshare` or a sandbox is none. */
+/** Not "container" alone, since `unshare` and sandboxes make such namespaces, too. */
 const ELSEWHERE = 'another pid namespace (a container?)';
 const UNSEEN = 'a process that can’t be seen from here';
 const RESET = 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
@@ -236,7 +236,7 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
 function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return asRoot('singlepoll reset    # as root more can be seen');
   const { pid, startId, uid, elsewhere, answers } = holder;
-  const isRoot = sudo() === '';
+  const isRoot = process.geteuid?.() === 0;
   const host = hostOfHolder(holder);
   if (host && !(host.startCommand?.includes('--user') && isForeign(uid))) return host.stopCommand;
   if (elsewhere) {

@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
 
-/** Set by our launcher: 1 where a hang-up was ignored when singlepoll began, else 0. */
+/** Set by bin/entry.sh: 1 where a hang-up was ignored when singlepoll began, else 0. */
 export const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
 export class Stopped extends Error {}
@@ -55,8 +55,8 @@ function hasTerminal(): boolean {
 }
 
 /**
- * Node sets every signal to its default when it begins: what was ignored before is known to our launcher (bin/singlepoll.js), which has
- * looked. Without it (`nohup node …/singlepoll.js start &`) nohup itself is recognised.
+ * Node sets every signal to its default when it begins: what was ignored before is known to bin/entry.sh, which has looked. Without
+ * it (`nohup node …/singlepoll.js start &`) nohup itself is recognised.
  */
 export function hangupIgnored(): boolean {
   const ignored = process.env[HUP_IGNORED];

@@ -54,7 +54,7 @@ export type Sweeper = ReturnType<typeof createSweeper>;
 const ROUNDS_MAX = 6;
 /** Several strays take turns: each is asked for as long as there is time. */
 const ASK_FOR_MS = 10_000;
-/** One that can't be seen is asked again only after this time, as long as anybody is connected. */
+/** A process that can't be seen keeps the run waiting for so long, as long as anybody is connected: only a new question, which disturbs, tells more. */
 const UNSEEN_PAUSE_MS = 5 * 60_000;
 const DOUBTFUL_LINES_MAX = 4;
 const MEMBER_LINES_MAX = 6;

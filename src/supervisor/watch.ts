@@ -92,7 +92,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     report.line('rival', text, 'warn');
   }
 
-  /** Who has reacted and is still there, or is somebody whom this user may not look into. */
+  /** Names the process that has reacted and still lives, else the user of one that this user may not look into. */
   function suspectWords() {
     const { reactions } = prover.evidence();
     const suspect = status.record.strays.find(({ pid }) => reactions.has(pid));

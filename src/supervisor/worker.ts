@@ -1,6 +1,7 @@
 /**
  * The worker as a process, and the pipes for the output of the next one, made ahead so that a crash does not wait for them. A worker has a
- * session and group of its own, its stdin is empty, and its death is reported once. Plain child_process and not execa: that costs 1 ms at each spawn and an idle supervisor 12 MB.
+ * session and group of its own, its stdin is empty, and its death is reported once. Plain child_process and not execa: that costs 1 ms
+ * at each spawn and an idle supervisor 12 MB.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';

@@ -7,7 +7,7 @@ import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 export interface WebhookOutcome {
   /** kept: a webhook is set, and --keep-webhook was given; set-again: another program set it again before the deletion could be verified. */
   readonly kind: 'clear' | 'cleared' | 'kept' | 'set-again';
-  /** Of the webhook that was set, as it may be shown. */
+  /** Shows where the webhook pointed, with what may be secret masked; empty: none was set. */
   readonly url: string;
   readonly pending: number;
   readonly dropped: boolean;

@@ -24,7 +24,7 @@ xit('thirty restarts leave no descriptors, no zombies, one worker; then it idles
     await until('the next worker', () => polledBy(b, 'polite.mjs').length > count, run);
     if (round === 5) before = descriptors([run.pid]);
   }
-  // What the next worker needs may be there already, or not yet: the six ends of its pipes, and the gateway's next socket.
+  // What the next worker needs may be there already, or not yet: the four ends of its pipes, and the gateway's next socket.
   assert.ok(descriptors([run.pid]) <= before + 8, `${before} → ${descriptors([run.pid])} descriptors`);
   const children = allPids()
     .map(readProc)

@@ -230,7 +230,7 @@ test('every state, problem, grade, alert and exit code has a row, and every opti
 
 /** Texts of these are no lines of a run: help that docs/options.md is made of, files that are written, findings with their cures, the stand-in. */
 const NO_MESSAGES =
-  /src\/tools|\/(?:sandbox|doctor|api)\/|alerts\/(?:events|message)|commands\/(?:table|program|completion|doctor|init)|config\/(?:options|values|targets)|http\/(?:page|metrics|view)|install\/cron|strays\/(?:bystander|program|tree)|intercept\/(?:libraries|certificates|variables)|supervisor\/(?:guard|launcher|recorder)|telegram\/webhook/;
+  /src\/tools|\/(?:sandbox|doctor|api)\/|alerts\/(?:events|message)|commands\/(?:table|program|completion|doctor|init)|config\/(?:options|values|targets)|http\/(?:page|metrics|view)|install\/cron|strays\/(?:bystander|program|tree)|intercept\/(?:libraries|certificates|variables)|supervisor\/(?:guard|recorder)|telegram\/webhook/;
 
 interface Said {
   readonly text: string;
