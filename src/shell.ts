@@ -53,9 +53,14 @@ export function commandLine(steps: readonly Step[], ownUid: number, account: Acc
   return steps.map((step) => stepLine(step, prefix)).join(' && ');
 }
 
+export const isRoot = (): boolean => process.geteuid?.() === 0;
+
+/** Before a command that only root may run: root may have no sudo, as in a container. */
+export const sudo = (): string => (isRoot() ? '' : 'sudo ');
+
 /** A command, perhaps with a comment, that sees or ends what this user may not. Only what is outside of its own namespaces is out of root's reach. */
 export function asRoot(command: string): string {
-  if (process.geteuid?.() !== 0) return `sudo ${command}`;
+  if (!isRoot()) return `sudo ${command}`;
   return `${command.replace(/ {4}#.*/, '')}    # on the host, outside of this container or namespace`;
 }
 

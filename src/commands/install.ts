@@ -12,6 +12,7 @@ import { cron } from '../install/cron.ts';
 import * as plans from '../install/plan.ts';
 import { type Starter, systemd } from '../install/systemd.ts';
 import { plain } from '../output/plain.ts';
+import { isRoot, sudo } from '../shell.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { askControl } from '../supervisor/control.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
@@ -54,8 +55,7 @@ export async function run(invocation: Invocation): Promise<number> {
 
 function makePlan(invocation: Invocation, config: Config, kind: plans.Kind, isShown: boolean): plans.Plan {
   const { own, flags, words } = invocation;
-  const isRoot = process.getuid?.() === 0;
-  const system = kind === 'systemd' && (own.system === true || (isRoot && own.user !== true));
+  const system = kind === 'systemd' && (own.system === true || (isRoot() && own.user !== true));
   const runAs = typeof own.runAs === 'string' ? own.runAs : null;
   // Secrets may not stand in a unit: they go into the env file, by the twin of their option.
   const secrets = secretFlags(flags);
@@ -81,7 +81,7 @@ function makePlan(invocation: Invocation, config: Config, kind: plans.Kind, isSh
       '--run-as takes the name or number of a user',
     ],
     [
-      system && !isRoot && !isShown,
+      system && !isRoot() && !isShown,
       EXIT.refused,
       'only root may install for the whole machine',
       'sudo singlepoll install --system …',
@@ -170,7 +170,7 @@ async function checkOthers({ kind, system, made }: plans.Plan): Promise<void> {
       ? `a line of cron${of}`
       : `a ${found.system ? 'system' : 'user'} unit of systemd${of}`;
   const asUser = foreign && `sudo -u ${plain(foreign.user, 40)} XDG_RUNTIME_DIR=/run/user/${foreign.uid} `;
-  const as = asUser ?? (found.system && process.getuid?.() !== 0 ? 'sudo ' : '');
+  const as = asUser ?? (found.system ? sudo() : '');
   throw new SinglepollError(
     EXIT.config,
     `this bot is installed already, as ${found.name} (${what}, ${plain(found.path)}); nothing was changed`,
@@ -238,7 +238,7 @@ async function remove(found: plans.Found, isPrinted: boolean): Promise<void> {
     return;
   }
   const problem = `${name} is installed for the whole machine: only root may remove it`;
-  if (system && process.getuid?.() !== 0)
+  if (system && !isRoot())
     throw new SinglepollError(EXIT.refused, problem, `sudo singlepoll uninstall --name ${name}`);
   // First: a reboot in between must not start it again.
   await STARTERS[kind].remove(found);

@@ -9,6 +9,7 @@ import { leaveGoneTerminal, type Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { span } from '../output/words.ts';
 import { LINK_FD, type Link, openLink, readLink, STARTER_VARIABLE } from '../service/link.ts';
+import { isRoot } from '../shell.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
 import { runTool } from '../tools.ts';
 import { configure, type Invocation, type Loaded, workingFolder } from './context.ts';
@@ -122,8 +123,7 @@ async function startDetached({ config, flags, words }: Beginning, stderr: Sink) 
 
 /** logind.conf(5), KillUserProcesses=. Null: what is started here outlives the login. */
 async function logoutDoubt(): Promise<string | null> {
-  if (process.getuid?.() === 0 || !/\/session-[^/]+\.scope$/m.test(readText('/proc/self/cgroup') ?? ''))
-    return null;
+  if (isRoot() || !/\/session-[^/]+\.scope$/m.test(readText('/proc/self/cgroup') ?? '')) return null;
   const manager = ['org.freedesktop.login1', '/org/freedesktop/login1', 'org.freedesktop.login1.Manager'];
   const { stdout } = await runTool('busctl', ['get-property', ...manager, 'KillUserProcesses'], {
     timeoutMs: 2_000,

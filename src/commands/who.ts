@@ -5,6 +5,7 @@
 import type { Config } from '../config/load.ts';
 import { botName } from '../output/status-rows.ts';
 import { leaseWords, type Paint, painter, RIVAL_CURE } from '../output/words.ts';
+import { isRoot } from '../shell.ts';
 import type { Stray, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import { cannotAsk, controlPath } from '../supervisor/holder.ts';
@@ -152,8 +153,7 @@ function screen(
   else if (uninspectable.count > 0) lines.push(unseenText(uninspectable));
   if (strays.length === 0 && !supervisor && !isProbing)
     lines.push('  → singlepoll who --probe    # asks: a bot that reads its token from a file shows only so');
-  const isRoot = process.geteuid?.() === 0;
-  if (!isComplete(found) && !isRoot) lines.push('  → sudo singlepoll who');
+  if (!isComplete(found) && !isRoot()) lines.push('  → sudo singlepoll who');
   return lines;
 }
 

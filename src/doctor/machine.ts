@@ -4,6 +4,7 @@ import { tryStateDir } from '../config/state-dir.ts';
 import type { SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { areOthersHidden, hasProcfs } from '../machine/procfs.ts';
+import { isRoot } from '../shell.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { type Finding, isEnvFile, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
@@ -28,8 +29,7 @@ function checkProcesses(): Check {
     const problem = '/proc is not mounted, or shows no processes: singlepoll can’t see who polls';
     return seen('processes', false, problem, 'mount -t proc proc /proc    # as root');
   }
-  if (!areOthersHidden() || process.geteuid?.() === 0)
-    return seen('processes', true, '/proc lists the processes');
+  if (!areOthersHidden() || isRoot()) return seen('processes', true, '/proc lists the processes');
   const cure = 'run singlepoll as the user that runs the strays, or: sudo mount -o remount,hidepid=0 /proc';
   return seen('processes', false, '/proc is mounted with hidepid: strays of other users can’t be seen', cure);
 }

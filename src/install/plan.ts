@@ -10,7 +10,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { namesIn as filesOf, writeWhole } from '../files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
-import { shellQuote } from '../shell.ts';
+import { isRoot, shellQuote } from '../shell.ts';
 import { findExecutable, isProgramInPath } from '../supervisor/executable.ts';
 import { runTool } from '../tools.ts';
 
@@ -73,7 +73,7 @@ export function madeAt(path: string): Made | null {
 
 /** What other users have installed for themselves, as far as root finds it in their home folders; to be shown only. */
 export function installedByOthers(): (Found & { readonly user: string; readonly uid: string })[] {
-  const passwd = process.getuid?.() === 0 ? readTextFile('/etc/passwd') : null;
+  const passwd = isRoot() ? readTextFile('/etc/passwd') : null;
   if (passwd?.kind !== 'text') return [];
   return passwd.text.split('\n').flatMap((row) => {
     const [user = '', , uid = '', , , home = '', shell = ''] = row.split(':');
@@ -134,10 +134,9 @@ export function writePlanned(path: string, text: string, mode: number): void {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const exit = code === 'EACCES' || code === 'EPERM' ? EXIT.refused : EXIT.config;
-    const hint =
-      process.geteuid?.() === 0
-        ? 'singlepoll install --print …    # shows it, to be put where it can be written'
-        : 'sudo singlepoll install …, or singlepoll install --user';
+    const hint = isRoot()
+      ? 'singlepoll install --print …    # shows it, to be put where it can be written'
+      : 'sudo singlepoll install …, or singlepoll install --user';
     throw new SinglepollError(exit, `${plain(path)} can’t be written (${code})`, hint);
   }
 }
@@ -189,7 +188,7 @@ export async function whatIsClosed(
   words: readonly string[],
   { cwd, envFile, configFile, command }: Config,
 ): Promise<SinglepollError | null> {
-  if (runAs === null || runAs === 'root' || process.geteuid?.() !== 0) return null;
+  if (runAs === null || runAs === 'root' || !isRoot()) return null;
   const user = /^\d+$/.test(runAs) ? userName(Number(runAs)) : runAs;
   const [program = '', ...args] = command?.argv ?? [];
   const found = findExecutable(program, cwd, process.env.PATH);

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { VERSION } from '../errors.ts';
 import { readText, statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
+import { isRoot } from '../shell.ts';
 import { BOT_API_HOST, makeCertificates } from './certificates.ts';
 import { filePhpTrusts, jvmAuthorities, type TrustFiles, writeTrustFiles } from './trust.ts';
 import { interceptVariables, type Runtime } from './variables.ts';
@@ -103,7 +104,7 @@ function readHooks(folder: string): string | null {
  * are ours, and stay so.
  */
 function readableByAll(folder: string): boolean {
-  if (process.geteuid?.() !== 0) return true;
+  if (!isRoot()) return true;
   // What is missing is told of as that.
   const allows = (path: string, bit: number) =>
     ((fs.statSync(path, { throwIfNoEntry: false })?.mode ?? bit) & bit) !== 0;

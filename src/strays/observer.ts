@@ -14,6 +14,7 @@ import {
   socketInodes,
   type TcpSocket,
 } from '../machine/sockets.ts';
+import { isRoot } from '../shell.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import { commandKey } from './grade.ts';
 import type { Proc, Snapshot } from './process.ts';
@@ -294,7 +295,7 @@ function ownerOf(pid: number, procs: Snapshot['procs']): Owner | null {
 function namespaces() {
   const found = new Map<string, { readonly namespace: string | undefined; readonly pid: number }>();
   found.set(readLink('/proc/self/ns/net') ?? 'net', { namespace: undefined, pid: process.pid });
-  for (const pid of process.geteuid?.() === 0 ? listPids() : []) {
+  for (const pid of isRoot() ? listPids() : []) {
     const namespace = `/proc/${pid}/ns/net`;
     const name = readLink(namespace);
     if (name !== null && !found.has(name)) found.set(name, { namespace, pid });

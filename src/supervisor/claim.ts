@@ -18,6 +18,7 @@ import {
 import { runsSinglepoll } from '../lock/look.ts';
 import { aliveStat, isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
+import { isRoot } from '../shell.ts';
 import { stopTargets, type Target } from '../strays/stop.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import {
@@ -218,7 +219,7 @@ async function targetOf(holder: Holder, control: string | null): Promise<Target 
   const refuse = (why: string, code: number = EXIT.otherPoller) =>
     inTheWay(`who holds the lock ${why}`, holder, control, code);
   const far = outOfReach(holder);
-  if (far && (elsewhere || process.geteuid?.() !== 0)) throw refuse(far.why, far.code);
+  if (far && (elsewhere || !isRoot())) throw refuse(far.why, far.code);
   // Without a start id the kernel does not show that this process has the socket.
   if (pid === null || startId === null) throw refuse('can’t be seen from here');
   const isSinglepoll = await runsSinglepoll(pid);

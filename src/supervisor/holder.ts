@@ -13,7 +13,7 @@ import { boundSockets, processesOf, runsSinglepoll } from '../lock/look.ts';
 import { userName as nameOfUser, readLink, readText } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
-import { asRoot } from '../shell.ts';
+import { asRoot, isRoot, sudo } from '../shell.ts';
 import { containerIn, layersOf, unitIn } from '../strays/cgroup.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import { completeStatus, type StatusDocument } from './status.ts';
@@ -80,7 +80,7 @@ const CONTROL_PATH = /^\/.*\/\d{1,16}\/(?:control|deploy-\d+)\.sock$/;
 
 /** For root alone: the supervisors of other users on this machine, by the sockets that they listen at, as the kernel names their owners. */
 export async function supervisorsOfOthers(): Promise<{ control: string; pid: number; uid: number }[]> {
-  if (process.platform !== 'linux' || process.geteuid?.() !== 0) return [];
+  if (process.platform !== 'linux' || !isRoot()) return [];
   const sockets = boundSockets((path) => CONTROL_PATH.test(path)).filter(({ listening }) => listening);
   const owners = await processesOf(sockets.map(({ inode }) => inode));
   return sockets.flatMap(({ inode, path }) => {
@@ -236,21 +236,19 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
 function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return asRoot('singlepoll reset    # as root more can be seen');
   const { pid, startId, uid, elsewhere, answers } = holder;
-  const isRoot = process.geteuid?.() === 0;
   const host = hostOfHolder(holder);
   if (host && !(host.startCommand?.includes('--user') && isForeign(uid))) return host.stopCommand;
   if (elsewhere) {
     const into = pid !== null && startId !== null ? `${sudo()}nsenter -t ${pid} -a ` : '';
     return `${into}singlepoll stop    # where it runs, or stop that container`;
   }
-  if (pid === null && (isRoot || !answers))
+  if (pid === null && (isRoot() || !answers))
     return asRoot('singlepoll reset    # as root its process can be seen');
   if (isNoSinglepoll(holder)) return `${isForeign(uid) ? sudo() : ''}kill ${pid}`;
   const folder = takesOrders(holder) ? dirname(dirname(holder.control ?? '')) : '';
   const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
   if (isForeign(uid)) {
-    // Root may have no sudo, as in a container.
-    if (!answers || isRoot) return `${sudo()}kill ${pid}    # ends it in order`;
+    if (!answers || isRoot()) return `${sudo()}kill ${pid}    # ends it in order`;
     const env = named && !folder.endsWith('/.local/state/singlepoll') ? `env ${named}` : '';
     return `sudo -u '#${uid}' ${env}singlepoll stop`;
   }
@@ -277,10 +275,6 @@ function isNoSinglepoll({ answers, runsSinglepoll }: Holder): boolean {
 
 function isForeign(uid: number | null): boolean {
   return uid !== null && uid !== process.geteuid?.();
-}
-
-function sudo(): string {
-  return process.geteuid?.() === 0 ? '' : 'sudo ';
 }
 
 /** For a status; empty where it is the user who asks. */

@@ -7,7 +7,7 @@ import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
-import { asRoot } from '../shell.ts';
+import { asRoot, isRoot } from '../shell.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
@@ -275,10 +275,7 @@ export function createSweeper(options: SweeperOptions) {
       );
     for (const { who, hint } of reacted.map(unseenWords)) say(unproven(who), 'warn', { hint });
     const isDoubtful = strays.some(isLikely) || reacted.length > 0;
-    const among =
-      blind === '' || process.geteuid?.() === 0
-        ? 'on this machine'
-        : 'among the processes that this user may see';
+    const among = blind === '' || isRoot() ? 'on this machine' : 'among the processes that this user may see';
     const result = dryRun
       ? 'nobody else would be stopped unasked'
       : `no other poller of this bot ${isDoubtful ? 'is proven ' : ''}${among}`;
@@ -415,7 +412,7 @@ function askingWords(processes: number): string {
 export function unseenWords({ uid, cgroup }: Unseen) {
   const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
   const who = `a process of user ${plain(userName(uid), 40)}${unit}`;
-  const sight = process.geteuid?.() === 0 ? 'this pid namespace does not show' : 'this user may not see';
+  const sight = isRoot() ? 'this pid namespace does not show' : 'this user may not see';
   return {
     who,
     text: `${who} polls this bot here, and ${sight} which`,

@@ -8,6 +8,7 @@ import { nobodyHereWords } from '../gateway/words.ts';
 import { BY_PROXY, whyPast } from '../intercept/past.ts';
 import { plainCommand } from '../output/plain.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
+import { isRoot } from '../shell.ts';
 import type { GivenGateway, Guarding } from './ahead.ts';
 import type { Run } from './run.ts';
 import { unseenWords } from './sweep.ts';
@@ -117,8 +118,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     }
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
-    const isRoot = process.geteuid?.() === 0;
-    const { text, hint } = nobodyHereWords(blind, isRoot);
+    const { text, hint } = nobodyHereWords(blind, isRoot());
     if (status.record.rival.elsewhere === text) return;
     status.note({ kind: 'rival', rival: { elsewhere: text, hint } });
     report.line('conflict', text, 'error', { hint });
