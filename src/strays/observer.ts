@@ -24,6 +24,7 @@ import {
   type Counters,
   endOfWindows,
   HELD_LEAST_MS,
+  heldForMs,
   isHeld,
   type Owner,
   type Poke,
@@ -38,6 +39,8 @@ import {
 export interface Observation {
   /** All connections but ours. */
   readonly clients: readonly Client[];
+  /** The longest time that a listing took so far. */
+  readonly listingMs: number;
   /**
    * Call it when a getUpdates was just sent. Calls `onSeen` at each reaction; resolves when none can follow, or at `signal`: with the
    * processes whose only request the poll has left alone.
@@ -62,7 +65,9 @@ const MISSING_MS = 120;
 /** How long the start of the followers of destroyed sockets may take. */
 const FOLLOW_READY_MS = 500;
 const FOLLOW_LOOK_MS = 5;
+/** How often it is looked whether young requests are old enough to be held for certain, and for how long at most. */
 const YOUNG_MS = 50;
+const YOUNG_MAX_MS = 1_000;
 /** A relay's copy of an answer is shorter by at most this share plus these bytes, and longer by what headers of its own may take. */
 const RELAYED_SHARE = 0.25;
 const RELAYED_BYTES = 64;
@@ -126,12 +131,15 @@ export async function lookAround({
   return { clients, places: [...places] };
 }
 
-/** Lists the connections and prepares to see reactions. Null: ss does not work here, so no reaction can be seen. */
-export async function observe(options: ObserverOptions): Promise<Observation | null> {
+/**
+ * Lists the connections and prepares to see reactions. Null: ss does not work here, so no reaction can be seen. `rttMs`: usual answer time of
+ * the Bot API, where the poll is sent when we like: then every request is given the time in which it becomes certain that it is held.
+ */
+export async function observe(options: ObserverOptions, rttMs: number | null): Promise<Observation | null> {
   const around = await lookAround(options);
   if (!around) return null;
   const { clients, places } = around;
-  if (clients.length === 0) return { clients, poked: async () => [], stop: () => {} };
+  if (clients.length === 0) return { clients, listingMs: 0, poked: async () => [], stop: () => {} };
   const { port: remotePort } = options.addresses;
   const accepted = await acceptedBy(around);
   const localPorts = [...new Set([...accepted.values()].flat().map((it) => it.localPort))];
@@ -143,6 +151,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     ),
   );
   const samples: Sample[] = [];
+  let listingMs = 0;
 
   async function list(): Promise<Sample> {
     const sockets = new Map<string, Counters>();
@@ -166,7 +175,8 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
         sockets.set(key, last);
       }
     }
-    return { atMs, tookMs: atMs - startedMs, sockets };
+    listingMs = Math.max(listingMs, atMs - startedMs);
+    return { atMs, sockets };
   }
 
   const isHeldIn = (sample: Sample | undefined, key: string, forMs = HELD_LEAST_MS): boolean => {
@@ -178,8 +188,9 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   while (!followers.every((it) => it.isReady()) && performance.now() < readyByMs) await pause(FOLLOW_LOOK_MS);
   samples.push(await list());
   // It takes a while until a request is certainly held, so this waits for young ones.
-  const isYoung = ({ key }: Client) => isHeldIn(samples[0], key, 0) && !isHeldIn(samples[0], key);
-  for (let waited = 0; waited < HELD_LEAST_MS && clients.some(isYoung); waited += YOUNG_MS) {
+  const grownMs = () => (rttMs === null ? HELD_LEAST_MS : heldForMs({ rttMs, listingMs }));
+  const isYoung = ({ key }: Client) => isHeldIn(samples[0], key, 0) && !isHeldIn(samples[0], key, grownMs());
+  for (let ms = 0; ms < Math.min(grownMs(), YOUNG_MAX_MS) && clients.some(isYoung); ms += YOUNG_MS) {
     await pause(YOUNG_MS);
     samples[0] = await list();
   }
@@ -210,6 +221,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   return {
     clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
+    listingMs,
     async poked(poke, onSeen, signal) {
       const told = new Set<string>();
       /** Reactions of servers, seen in one listing. Whether a server passed them on shows only in the next one. */

@@ -51,7 +51,7 @@ interface HuntAsks {
 }
 
 /** What the last getMe has shown. */
-type Ping = Omit<Poke, 'sentAtMs'>;
+type Ping = Omit<Poke, 'sentAtMs' | 'listingMs'>;
 
 type Update = { readonly update_id: number };
 
@@ -105,8 +105,9 @@ export function createProver(options: ProverOptions) {
     return { ...options, addresses: resolved.addresses, known: ledger.connectedPids() };
   }
 
-  async function prepare(): Promise<Observation | null> {
-    const observation = await observe(await around());
+  /** `rttMs`: as for `observe`. */
+  async function prepare(rttMs: number | null = null): Promise<Observation | null> {
+    const observation = await observe(await around(), rttMs);
     if (observation) ledger.connected(observation.clients);
     return observation;
   }
@@ -124,7 +125,7 @@ export function createProver(options: ProverOptions) {
     let hasReacted = false;
     try {
       const unmoved = await observation.poked(
-        { sentAtMs, ...pinged },
+        { sentAtMs, ...pinged, listingMs: observation.listingMs },
         (seen) => {
           hasReacted = true;
           ledger.reacted(number, atTicks, seen);
@@ -172,7 +173,7 @@ export function createProver(options: ProverOptions) {
       for (let round = 1; ; round++) {
         const problem = await ping(signal);
         if (problem !== null) return { kind: 'failed', description: problem };
-        const observation = await prepare();
+        const observation = await prepare(measured.rttMs);
         const others = observation ? processesOf(observation.clients) : asks.holders;
         if (signal.aborted || others === 0) {
           observation?.stop();
@@ -183,7 +184,7 @@ export function createProver(options: ProverOptions) {
           asks.beforeFirst(others);
           untilMs = sentAtMs + asks.totalMs;
         }
-        const poke = { sentAtMs, ...measured };
+        const poke = { sentAtMs, ...measured, listingMs: observation?.listingMs ?? 0 };
         const end = new AbortController();
         const got: { answer?: Reply<readonly Update[]> } = {};
         const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {

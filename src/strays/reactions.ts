@@ -19,7 +19,6 @@ export interface Counters
 export interface Sample {
   /** Monotonic time right after the listing, in ms. */
   readonly atMs: number;
-  readonly tookMs: number;
   readonly sockets: ReadonlyMap<string, Counters>;
 }
 
@@ -30,6 +29,8 @@ export interface Poke {
   readonly pingedAtMs: number;
   /** Usual answer time of the Bot API, in ms. */
   readonly rttMs: number;
+  /** The longest time that a listing of connections took before it, in ms. Where that is slow, a server of this machine is slow, too. */
+  readonly listingMs: number;
   /** Length of a 409 on the wire, headers included, in bytes; null if unknown. */
   readonly conflictBytes: number | null;
 }
@@ -50,10 +51,11 @@ export interface Reaction {
 const HELD_MS = 500;
 /** Minimum wait for an answer as long as a 409: pollers that take turns hold the poll only for moments. */
 export const HELD_LEAST_MS = 150;
-/** A message is answered within this many round trips, or this many listings' time (on a busy machine a server is slow, too). */
+/** A message is answered within this many round trips, or this many times a listing's time. */
 const HELD_TIMES = 4;
-/** By how much the server's answer may exceed its usual time. */
+/** By how much the server's answer may exceed its usual time: by this, and by the time of a listing up to the second one. */
 const WINDOW_MS = 100;
+const SLOWER_MS = 200;
 /** The server's delay of a second 409 (tdlib/telegram-bot-api: FailQueryConflictSleepActor). */
 const CONFLICT_HELD_BACK_MS = 3_000;
 /** Allowance for kernel ticks and the time that a listing takes. */
@@ -73,8 +75,8 @@ const DOUBTED_TIMES = 3;
 const AGREE_BYTES = 16;
 
 /** When a 409 can come: [from, to] in ms after the poke. */
-export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>) {
-  const lastMs = 2 * rttMs + WINDOW_MS;
+export function windowsOf({ rttMs, listingMs }: Pick<Poke, 'rttMs' | 'listingMs'>) {
+  const lastMs = 2 * rttMs + WINDOW_MS + Math.min(listingMs, SLOWER_MS);
   return [
     [0, lastMs],
     [CONFLICT_HELD_BACK_MS, CONFLICT_HELD_BACK_MS + lastMs],
@@ -85,6 +87,10 @@ export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>) {
 export function endOfWindows(poke: Poke): number {
   return poke.sentAtMs + windowsOf(poke)[1][1] + TOLERANCE_MS;
 }
+
+/** How long a request must have waited to be certainly held, in ms: longer than a message does. */
+export const heldForMs = ({ rttMs, listingMs }: Pick<Poke, 'rttMs' | 'listingMs'>) =>
+  Math.max(HELD_LEAST_MS, HELD_TIMES * rttMs, HELD_TIMES * listingMs);
 
 /** True: a request has been unanswered for at least this long. */
 export function isHeld({ bytesSent, lastSendMs, lastReceiveMs, bytesReceived }: Counters, forMs = HELD_MS) {
@@ -106,11 +112,11 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
   const after = samples.filter((it) => it.atMs > poke.sentAtMs);
   const found: Reaction[] = [];
   for (const [socket, base] of before.sockets) {
-    if (!isHeld(base, Math.max(HELD_LEAST_MS, HELD_TIMES * poke.rttMs))) continue;
+    if (!isHeld(base, heldForMs({ rttMs: poke.rttMs, listingMs: 0 }))) continue;
     const reaction = reactionOf(socket, base, poke, after);
     if (!reaction || (!reaction.isConflict && !isHeld(base))) continue;
-    // Where a listing is slow, so may a server of this machine be: a message may have waited this long.
-    const isHeldLong = isHeld(base, HELD_TIMES * before.tookMs);
+    // Of a slow server a message may have waited for longer.
+    const isHeldLong = isHeld(base, heldForMs(poke));
     // A server that stands still answers nobody. This one has answered a later call of ours by then: what still waits is held.
     const isOvertaken =
       before.atMs - base.lastSendMs < poke.pingedAtMs - TOLERANCE_MS &&

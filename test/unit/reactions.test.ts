@@ -10,16 +10,15 @@ import {
   unmovedBy,
 } from '../../src/strays/reactions.ts';
 
-const POKE: Poke = { sentAtMs: 10_000, pingedAtMs: 9_900, rttMs: 40, conflictBytes: 450 };
+const POKE: Poke = { sentAtMs: 10_000, pingedAtMs: 9_900, rttMs: 40, listingMs: 5, conflictBytes: 450 };
 const TIMES = { lastSendMs: 5_000, lastReceiveMs: 5_100, minRttMs: 40 };
 const HELD: Counters = { bytesSent: 300, bytesReceived: 1_000, ...TIMES };
 
 /** One connection in listings at these times after the poke; undefined: it is missing. */
 type Change = readonly [ms: number, counters: Partial<Counters> | undefined];
-function listings(base: Counters, after: readonly Change[], poke: Poke, tookMs: number) {
+function listings(base: Counters, after: readonly Change[], poke: Poke) {
   const sample = (atMs: number, counters: Counters | undefined) => ({
     atMs,
-    tookMs,
     sockets: new Map(counters ? [['it', counters]] : []),
   });
   return [
@@ -27,10 +26,10 @@ function listings(base: Counters, after: readonly Change[], poke: Poke, tookMs: 
     ...after.map(([ms, change]) => sample(poke.sentAtMs + ms, change && { ...base, ...change })),
   ];
 }
-const seen = (base: Counters, after: readonly Change[], poke = POKE, tookMs = 5) =>
-  reactionsTo(poke, listings(base, after, poke, tookMs))[0];
+const seen = (base: Counters, after: readonly Change[], poke = POKE) =>
+  reactionsTo(poke, listings(base, after, poke))[0];
 const isUnmoved = (base: Counters, after: readonly Change[]) =>
-  unmovedBy(POKE, listings(base, after, POKE, 5)).length === 1;
+  unmovedBy(POKE, listings(base, after, POKE)).length === 1;
 
 const answer = (bytes: number, ms = 20): [number, Partial<Counters>] => [
   ms,
@@ -40,6 +39,20 @@ const answer = (bytes: number, ms = 20): [number, Partial<Counters>] => [
 test('an answer as long as a 409 while a request was held is one, at once or 3 s later', () => {
   for (const ms of [20, 100, 3_020]) assert.equal(seen(HELD, [answer(450, ms)])?.isConflict, true, `${ms}`);
   for (const bytes of [430, 500]) assert.equal(seen(HELD, [answer(bytes)])?.isConflict, true, `${bytes}`);
+});
+
+test('where a listing was slow, a 409 may be as late, up to 200 ms', () => {
+  for (const [ms, listingMs, isSeen] of [
+    [200, 5, true],
+    [230, 5, false],
+    [300, 100, true],
+    [3_300, 100, true],
+    [420, 1_000, false],
+    [3_420, 1_000, false],
+  ] as const) {
+    const reaction = seen(HELD, [answer(450, ms)], { ...POKE, listingMs });
+    assert.equal(reaction?.isConflict ?? false, isSeen, `${ms} ms, a listing of ${listingMs} ms`);
+  }
 });
 
 test('no reaction: outside of the windows, nothing held, or held for too short a time', () => {
@@ -85,7 +98,7 @@ test('held for a moment only: as long as a 409 it is one, else nothing; less tha
   assert.equal(seen(brief, [answer(450)], { ...POKE, rttMs: 60 }), undefined);
   assert.equal(seen(brief, [answer(450)])?.isUnclear, false);
   // A listing was slow, so may the server be.
-  assert.equal(seen(brief, [answer(450)], POKE, 60)?.isUnclear, true);
+  assert.equal(seen(brief, [answer(450)], { ...POKE, listingMs: 60 })?.isUnclear, true);
 });
 
 test('a server that has answered nobody since may only have been slow: unclear', () => {
