@@ -45,7 +45,7 @@ function lookAt(path: string): Stats | null {
 export const ownerOf = (path: string): number => lookAt(path)?.uid ?? -1;
 
 /** Device and inode of a path's target as one comparable string, or null. */
-export function identityOf(path: string): string | null {
+export function inodeOf(path: string): string | null {
   const stat = lookAt(path);
   return stat && `${stat.dev}:${stat.ino}`;
 }
@@ -65,6 +65,17 @@ export function statOf(pid: number): ProcStat | null {
 export function aliveStat(pid: number): ProcStat | null {
   const stat = statOf(pid);
   return stat?.state === 'Z' || stat?.state === 'X' ? null : stat;
+}
+
+/** One process for ever: its pid alone may be used again. */
+export interface ProcessId {
+  readonly pid: number;
+  /** Start time, compared right before every signal: clock ticks after boot on Linux, otherwise an opaque string. */
+  readonly startId: string;
+}
+
+export function isAlive({ pid, startId }: ProcessId): boolean {
+  return aliveStat(pid)?.startId === startId;
 }
 
 /** The pid namespace of this process, as `pid:[4026531836]`; null: the system has none. */

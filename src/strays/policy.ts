@@ -2,13 +2,13 @@
  * Decides which of the found strays are stopped. PURE. Only the three grades with proof are ever stopped. A stray that a service
  * manager or another program restarts again and again is left alone, since killing it each time would lose messages for ever.
  */
-
+import type { ProcessId } from '../machine/procfs.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { isInteractiveShell } from './bystander.ts';
 import type { Stray } from './finder.ts';
 import { isStopped } from './grade.ts';
+import { identityOf } from './process.ts';
 import { baseName, isShellName } from './program.ts';
-import type { Target } from './stop.ts';
 
 /** One stopped run of a program, however many processes it had. */
 export interface StoppedStray {
@@ -41,10 +41,9 @@ export const COMEBACK_WINDOW_MS = 60_000;
 const LIVES_MAX = 2;
 
 const strayKey = ({ command, cwd }: Pick<Stray, 'command' | 'cwd'>) => `${cwd ?? ''}\n${command}`;
-const identityOf = ({ pid, startId }: Target) => `${pid} ${startId}`;
 
 /** What to remember of strays that were stopped together: one run of each program. */
-export function livesOf(stopped: readonly Stray[], seen: Iterable<Target>, atMs: number): StoppedStray[] {
+export function livesOf(stopped: readonly Stray[], seen: Iterable<ProcessId>, atMs: number): StoppedStray[] {
   const beside = new Set([...seen].map(identityOf));
   return [...new Set(stopped.map(strayKey))].map((key) => {
     const same = stopped.filter((stray) => strayKey(stray) === key);

@@ -6,7 +6,7 @@
 import { Script } from 'node:vm';
 import { FOREIGN_TOKEN, WHOLE_TOKEN } from '../config/token.ts';
 import { realPath } from '../files.ts';
-import { identityOf, ownerOf, readLink, readText } from '../machine/procfs.ts';
+import { inodeOf, ownerOf, readLink, readText } from '../machine/procfs.ts';
 import type { PatternMatch, ProcDetails, ProcEnv } from './process.ts';
 import { matchesProgram, readProgram } from './program.ts';
 
@@ -144,8 +144,8 @@ export function isInProject(
     if (here) return isBelow(path, projectDir) || isBelow(realPath(path), projectDir);
     if (!isBelow(path, projectDir)) return false;
     if (cwd !== folder) return true;
-    const there = identityOf(`/proc/${pid}/root${path}`);
-    return there !== null && there === identityOf(path);
+    const there = inodeOf(`/proc/${pid}/root${path}`);
+    return there !== null && there === inodeOf(path);
   });
 }
 

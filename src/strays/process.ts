@@ -1,8 +1,12 @@
-/** A process as singlepoll sees it: plain data, read at one moment, on which all decisions about strays are based. */
+/** A process as singlepoll sees it: plain data, read at one moment, on which all decisions about strays are based. PURE. */
+import type { ProcessId } from '../machine/procfs.ts';
+
 export type { Grade, Respawner } from '../supervisor/status.ts';
 
-export interface Proc {
-  readonly pid: number;
+/** Equal for two sights of one process. */
+export const identityOf = ({ pid, startId }: ProcessId): string => `${pid} ${startId}`;
+
+export interface Proc extends ProcessId {
   readonly ppid: number;
   readonly pgid: number;
   readonly sid: number;
@@ -10,8 +14,6 @@ export interface Proc {
   readonly uid: number;
   /** One letter as in proc(5): R S D T Z X … */
   readonly state: string;
-  /** Start time, compared again right before every signal: clock ticks after boot on Linux, otherwise an opaque string. */
-  readonly startId: string;
   /** Controlling terminal number, 0 = none. */
   readonly tty: number;
   /** The kernel's short name (at most 15 bytes). */

@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   aliveStat,
   areOthersHidden,
+  isAlive,
   listPids,
   ownerOf,
   type ProcStat,
@@ -101,8 +102,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     const procs = joinAll(present);
     // A process that has ended since it was listed hides nothing.
     const closed = [...procs.values()].filter(
-      ({ pid, startId, state, env, cwd }) =>
-        (env === null || cwd === null) && state !== 'Z' && pid !== 1 && aliveStat(pid)?.startId === startId,
+      (it) => (it.env === null || it.cwd === null) && it.state !== 'Z' && it.pid !== 1 && isAlive(it),
     );
     const unmatched = [...known.values()].filter(({ details }) => details.gaveUp).length;
     uninspectable = sumUp(closed, { hidden, unmatched, stuck: unread.size });

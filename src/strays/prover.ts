@@ -4,7 +4,7 @@
  * which process is stopped. Its polls confirm no update, as they have neither offset nor allowed_updates. One per run or command.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { statOf, ticksNow } from '../machine/procfs.ts';
+import { isAlive, ticksNow } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
@@ -359,8 +359,4 @@ function holdMs(observation: Observation | null, { isSuspect }: Asks, poke: Poke
 /** A client whose process can't be seen counts by its connection. */
 function processesOf(clients: readonly Client[]): number {
   return new Set(clients.map(({ key, owner }) => owner?.pid ?? key)).size;
-}
-
-function isAlive({ pid, startId }: { readonly pid: number; readonly startId: string }): boolean {
-  return statOf(pid)?.startId === startId;
 }

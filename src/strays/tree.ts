@@ -3,6 +3,7 @@
  * a reloader, `npm start`, a wrapper), but never a person's shell, a process manager or singlepoll; downwards and sideways everything that
  * belongs to them, even in another session, group or parent. PURE.
  */
+import type { ProcessId } from '../machine/procfs.ts';
 import { bystander, isInteractiveShell, isSinglepoll, namesIn } from './bystander.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { baseName, readProgram } from './program.ts';
@@ -200,10 +201,7 @@ export function gather(
 }
 
 /** Of processes that were listed earlier: those that still live, and the pids of those that have ended. */
-export function stillThere(
-  listed: readonly { readonly pid: number; readonly startId: string }[],
-  { procs }: Pick<Snapshot, 'procs'>,
-) {
+export function stillThere(listed: readonly ProcessId[], { procs }: Pick<Snapshot, 'procs'>) {
   const living: Proc[] = [];
   const former = new Set<number>();
   for (const { pid, startId } of listed) {

@@ -16,9 +16,9 @@ import {
   type Taker,
 } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/look.ts';
-import { aliveStat, isThere } from '../machine/procfs.ts';
+import { isAlive, isThere, type ProcessId } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
-import { stopTargets, type Target } from '../strays/stop.ts';
+import { stopTargets } from '../strays/stop.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import {
   cannotAsk,
@@ -212,7 +212,7 @@ async function end(holder: Holder, control: string | null, config: Config, repor
 }
 
 /** Null: it has ended. */
-async function targetOf(holder: Holder, control: string | null): Promise<Target | null> {
+async function targetOf(holder: Holder, control: string | null): Promise<ProcessId | null> {
   const { pid, startId, elsewhere } = holder;
   if (pid !== null && !elsewhere && !isThere(pid)) return null;
   const refuse = (why: string, code: number = EXIT.otherPoller) =>
@@ -223,7 +223,8 @@ async function targetOf(holder: Holder, control: string | null): Promise<Target 
   if (pid === null || startId === null) throw refuse('can’t be seen from here');
   const isSinglepoll = await runsSinglepoll(pid);
   // A zombie has no command line any more; who lives under its number is another.
-  if (aliveStat(pid)?.startId !== startId) return null;
+  const found = { pid, startId };
+  if (!isAlive(found)) return null;
   if (!isSinglepoll) throw refuse('is no singlepoll, so it is not signalled');
-  return { pid, startId };
+  return found;
 }

@@ -12,6 +12,7 @@ import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../stra
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
 import { judge, livesOf, remember, silenceWords } from '../strays/policy.ts';
+import { identityOf } from '../strays/process.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { Unseen } from '../strays/reactions.ts';
 import type { StatusEvent } from './record.ts';
@@ -172,7 +173,7 @@ export function createSweeper(options: SweeperOptions) {
   }
 
   function concludeStop({ denied, left, survivors, killed, targets, tookMs }: StrayStop): Ending | null {
-    for (const stray of left) unstoppable.add(idOf(stray));
+    for (const stray of left) unstoppable.add(identityOf(stray));
     const pidsOf = (list: readonly { pid: number }[]) => list.map(({ pid }) => pid);
     if (denied.length > 0) {
       const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
@@ -244,9 +245,9 @@ export function createSweeper(options: SweeperOptions) {
 
   /** Those that may poll, but not on proof: said once each, never stopped; many of them in one line. */
   function tellOfDoubtful(survey: Survey): void {
-    const fresh = survey.strays.filter((stray) => isLikely(stray) && !told.has(idOf(stray)));
+    const fresh = survey.strays.filter((stray) => isLikely(stray) && !told.has(identityOf(stray)));
     if (told.size > 2_000) told.clear();
-    for (const stray of fresh) told.add(idOf(stray));
+    for (const stray of fresh) told.add(identityOf(stray));
     if (fresh.length > DOUBTFUL_LINES_MAX) {
       const pids = fresh.map(({ pid }) => pid);
       const text = `${unproven(`${pids.length} processes`)}: pid ${pids.join(', ')}; singlepoll who shows them`;
@@ -375,7 +376,7 @@ export function createSweeper(options: SweeperOptions) {
     async isBlocked(abandoned: AbortSignal): Promise<boolean> {
       const { strays } = await look(abandoned);
       const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
-      if (endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)))) return true;
+      if (endings.length > 0 || stoppable.some((it) => unstoppable.has(identityOf(it)))) return true;
       return nowMs() < unseenUntilMs && (await prover?.look())?.connected !== 0;
     },
     /** Beside a new worker: what an earlier one has left somewhere else. */
@@ -400,7 +401,6 @@ export function unseenText({ count, users, names, stuck }: Survey['uninspectable
   return `${processes(count)} could not be looked into (${which.join(', ')}${held})`;
 }
 
-const idOf = ({ pid, startId }: Stray): string => `${pid} ${startId}`;
 const processes = (n: number): string => `${n} ${n === 1 ? 'process' : 'processes'}`;
 
 const WHO = 'singlepoll who    # may name what starts them';

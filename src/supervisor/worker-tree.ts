@@ -4,12 +4,12 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { BOT_API_HOST } from '../intercept/certificates.ts';
-import { aliveStat, isThere, readText } from '../machine/procfs.ts';
+import { aliveStat, isAlive, isThere, type ProcessId, readText } from '../machine/procfs.ts';
 import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
-import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from '../strays/stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
 import { gather, leftBy, maySignal, stillThere, surroundings } from '../strays/tree.ts';
 import { NO_USAGE, type TreeEntry, type UsageEntry } from './status.ts';
 
@@ -53,7 +53,7 @@ export function createWorkerTree(
   function members(
     snapshot: Snapshot,
     leader: number | null,
-    listed: readonly Target[],
+    listed: readonly ProcessId[],
     isRead = true,
   ): Proc[] {
     const around = surroundings(snapshot, place);
@@ -144,7 +144,7 @@ export function createWorkerTree(
  */
 export type Offspring = ReturnType<typeof createOffspring>;
 
-interface Noted extends Target {
+interface Noted extends ProcessId {
   readonly pgid: number;
 }
 
@@ -183,10 +183,9 @@ function createOffspring() {
     },
     /** False where the kernel does not list children (CONFIG_PROC_CHILDREN). */
     areListed: (): boolean => areListed,
-    list: (): readonly Target[] =>
-      [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
+    list: (): readonly ProcessId[] => [...noted.values()].filter(isAlive),
     /** Of these, the ones outside of the leader's process group. */
-    escaped: (): readonly Target[] => [...noted.values()].filter(({ pgid }) => pgid !== group),
+    escaped: (): readonly ProcessId[] => [...noted.values()].filter(({ pgid }) => pgid !== group),
   };
 }
 

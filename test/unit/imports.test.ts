@@ -21,7 +21,7 @@ const LAYERS = [
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =
-  /^(?:supervisor\/(?:table|status|record|history)|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|bystander|program|policy|reactions))\.ts$/;
+  /^(?:supervisor\/(?:table|status|record|history)|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|bystander|process|program|policy|reactions))\.ts$/;
 
 interface Import {
   readonly from: string;
