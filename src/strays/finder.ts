@@ -55,7 +55,7 @@ export interface LookOptions {
   readonly worker?: Place['worker'];
   /** Pid of the previous worker: what is left of its session is our own leftover. */
   readonly former?: number | null;
-  readonly evidence?: Evidence;
+  readonly evidence?: Evidence | undefined;
   /** Once aborted, no further signal is sent. */
   readonly signal?: AbortSignal;
 }
@@ -208,8 +208,8 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
 function silencedBy({ proc, grade }: Graded, tree: readonly Proc[], evidence: Evidence): string[] {
   const isOfAnother = (it: Proc) => it !== proc && evidence.connected.has(it.pid) && !holdsToken(it);
   const others = grade === 'own' || grade === 'hint' ? [] : tree.filter(isOfAnother);
-  const all = [...(evidence.holdsAnother?.has(proc.pid) ? [proc] : []), ...others];
-  return [...new Set(all.flatMap(({ otherBots }) => otherBots ?? []))];
+  const all = [...(evidence.holdsAnother.has(proc.pid) ? [proc] : []), ...others];
+  return [...new Set(all.flatMap(({ otherBots }) => otherBots))];
 }
 
 export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {

@@ -83,7 +83,7 @@ function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv |
     bot: SINGLEPOLL_BOT ?? null,
     run: SINGLEPOLL_RUN ?? null,
     spawn: SINGLEPOLL_SPAWN ?? null,
-    ...(SINGLEPOLL_RUN !== undefined && POLLING_ENABLED !== '1' ? { deploy: true } : {}),
+    deploy: SINGLEPOLL_RUN !== undefined && POLLING_ENABLED !== '1',
     // `name` is PM2's variable only next to `pm_id`; alone it may be any program's.
     marks: marks.pm_id === undefined ? (({ name: _, ...rest }) => rest)(marks) : marks,
   };

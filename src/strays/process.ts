@@ -21,11 +21,11 @@ export interface Proc extends ProcessId {
   /** Arguments; invalid UTF-8 replaced, tokens masked, length capped. Empty for zombies. */
   readonly argv: readonly string[];
   /** This bot's token is in the arguments (`curl …/bot<token>/getUpdates`, `--token=…`). */
-  readonly tokenInArgs?: boolean;
+  readonly tokenInArgs: boolean;
   /** Ids of other bots whose token is in its environment or arguments. */
-  readonly otherBots?: readonly string[];
+  readonly otherBots: readonly string[];
   /** The `--stray` pattern that matches its program or script. */
-  readonly match?: PatternMatch | null;
+  readonly match: PatternMatch | null;
   /** Working folder; null: it may not be read. */
   readonly cwd: string | null;
   /** The relevant facts of the environment; null: it may not be read. */
@@ -46,17 +46,17 @@ export interface ProcEnv {
   readonly run: string | null;
   readonly spawn: string | null;
   /** Started by singlepoll in deploy mode, so it was told not to poll. */
-  readonly deploy?: boolean;
+  readonly deploy: boolean;
   /** What PM2 and supervisord have set (pm_id, SUPERVISOR_PROCESS_NAME …): name → value. */
   readonly marks: Readonly<Record<string, string>>;
 }
 
 /** What is read of a process besides its stat line. It changes only when the process executes another program. */
-export type ProcDetails = Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env'> &
-  Required<Pick<Proc, 'tokenInArgs' | 'otherBots' | 'match'>> & {
-    /** The patterns took too long on this process. */
-    readonly gaveUp?: boolean;
-  };
+export interface ProcDetails
+  extends Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env' | 'tokenInArgs' | 'otherBots' | 'match'> {
+  /** The patterns took too long on this process. */
+  readonly gaveUp?: boolean;
+}
 
 /** All processes that could be seen at one moment, without kernel threads. */
 export interface Snapshot {

@@ -35,7 +35,11 @@ const TURN_MS = 10;
 const SOME_WAIT_MS = 1_000;
 const TOOL_WAIT_MS = 10_000;
 const NAMED_MAX = 3;
-const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
+/** Of a process of which only the stat line was read. */
+export const UNKNOWN: ProcDetails = {
+  ...{ uid: -1, argv: [], cwd: null, env: null },
+  ...{ tokenInArgs: false, otherBots: [], match: null },
+};
 
 export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>): Processes {
   const known = new Map<number, { readonly image: string; readonly details: ProcDetails }>();

@@ -9,7 +9,7 @@ import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
 import { asRoot } from '../shell.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
-import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
+import { isStopped } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
 import { judge, livesOf, remember, silenceWords } from '../strays/policy.ts';
 import { identityOf } from '../strays/process.ts';
@@ -85,7 +85,7 @@ export function createSweeper(options: SweeperOptions) {
         return options.worker?.() ? null : (options.former?.() ?? null);
       },
       get evidence() {
-        return prover?.evidence() ?? NO_EVIDENCE;
+        return prover?.evidence();
       },
       signal: AbortSignal.any([signal, abandoned]),
     };
