@@ -7,6 +7,7 @@
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and soon after its timeout at the latest; only the owner is ever given updates.
  */
+import { inOrder } from '../turns.ts';
 
 /** One getUpdates request that a process of the worker has open. */
 export interface Poll {
@@ -388,23 +389,10 @@ export interface DoorEdges {
 
 /** Runs the door: handles events one after the other, performs their effects in order, and keeps its one timer. */
 export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY) {
-  const queue: DoorEvent[] = [];
   let door: Door = closedDoor;
-  let isBusy = false;
   let cancelTimer = () => {};
 
-  function send(event: Untimed<DoorEvent>): void {
-    queue.push({ ...event, atMs: edges.now() } as DoorEvent);
-    if (isBusy) return;
-    isBusy = true;
-    try {
-      for (let next = queue.shift(); next; next = queue.shift()) step(next);
-    } finally {
-      isBusy = false;
-    }
-  }
-
-  function step(event: DoorEvent): void {
+  const handle = inOrder((event: DoorEvent) => {
     const [after, effects] = stepDoor(door, event, policy);
     door = after;
     edges.stepped?.(event, after, effects);
@@ -412,6 +400,10 @@ export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLIC
     cancelTimer();
     const { wakeAtMs } = after;
     cancelTimer = wakeAtMs === null ? () => {} : edges.timer(wakeAtMs, () => send({ kind: 'due' }));
+  });
+
+  function send(event: Untimed<DoorEvent>): void {
+    handle({ ...event, atMs: edges.now() } as DoorEvent);
   }
 
   return {

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import { aliveStat, argvOf, listPids } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/sockets.ts';
 import { plainCommand } from '../output/plain.ts';
+import { shared } from '../turns.ts';
 
 /** One connection of a process of the worker. */
 export interface Poller {
@@ -42,7 +43,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   /** The worker, and its processes that have polled: looked at first. */
   const known = new Set<number>();
   let lastConnection = 0;
-  let learning: Promise<unknown> | null = null;
+  const learn = shared(learnTree);
   let stranger: number | null = null;
   let namedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -98,11 +99,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       if (before) return before;
       let found = holder(socket, known);
       if (found === 'nobody') {
-        // Callers that come meanwhile share the result.
-        learning ??= learnTree().finally(() => {
-          learning = null;
-        });
-        await learning.catch(() => {});
+        await learn().catch(() => {});
         found = holder(socket, tree());
       }
       const meanwhile = pollers.get(socket);

@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
+import { shared } from '../turns.ts';
 import { heldPolls } from './door.ts';
 import { createFront, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
@@ -63,7 +64,6 @@ export function createGateway(options: GatewayOptions) {
   type Endpoint = Awaited<ReturnType<typeof listen>>;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
-  let preparing: Promise<void> | null = null;
   let ownWebhook = false;
   let closed = false;
   const foreign = intercept && createForeign(intercept.env);
@@ -231,18 +231,12 @@ export function createGateway(options: GatewayOptions) {
   return {
     leave,
     /** Opens the next worker's endpoint; rejects with the system's error. Simultaneous calls share it. */
-    prepare(): Promise<void> {
-      if (coming || closed || (options.port !== null && present)) return Promise.resolve();
-      preparing ??= listen(options.port ?? 0)
-        .then((opened) => {
-          if (closed) opened.close();
-          else coming = opened;
-        })
-        .finally(() => {
-          preparing = null;
-        });
-      return preparing;
-    },
+    prepare: shared(async () => {
+      if (coming || closed || (options.port !== null && present)) return;
+      const opened = await listen(options.port ?? 0);
+      if (closed) opened.close();
+      else coming = opened;
+    }),
     ready: () => coming !== null || (options.port !== null && present !== null),
     /** Shuts the last worker's endpoint, and returns the API root for the next one; `rotated`: the bot's token if that has changed. */
     next(rotated = token): string {

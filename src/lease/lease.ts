@@ -12,6 +12,7 @@ import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
 import type { LeaseEntry, Problem } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
+import { inOrder } from '../turns.ts';
 import { holderOf, leaseEntry, openStore } from './glance.ts';
 import {
   holds,
@@ -97,9 +98,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   const policy: KeeperPolicy = {
     ...{ timing, lock, host: hostname(), pid: process.pid, id: options.id ?? randomUUID() },
   };
-  const queue: KeeperEvent[] = [];
   let keeper: Keeper = newKeeper;
-  let busy = false;
   let unwatch: (() => void) | null = null;
   let timer: NodeJS.Timeout | undefined;
   let won: (() => void) | null = null;
@@ -124,21 +123,16 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   }
 
   function enqueue(event: Untimed<KeeperEvent>, { nowMs, unixMs }: ClockLook): void {
-    queue.push({ ...event, atMs: nowMs, unixMs, random: Math.random() } as KeeperEvent);
-    if (busy) return;
-    busy = true;
-    try {
-      for (let next = queue.shift(); next; next = queue.shift()) {
-        const [state, effects] = stepKeeper(keeper, next, policy);
-        keeper = state;
-        for (const effect of effects) perform(effect, next.atMs);
-        losePatience(next.atMs);
-      }
-    } finally {
-      busy = false;
-    }
-    for (const check of waiting) check();
+    handle({ ...event, atMs: nowMs, unixMs, random: Math.random() } as KeeperEvent);
   }
+
+  const handle = inOrder((event: KeeperEvent) => {
+    const [state, effects] = stepKeeper(keeper, event, policy);
+    keeper = state;
+    for (const effect of effects) perform(effect, event.atMs);
+    losePatience(event.atMs);
+    for (const check of waiting) check();
+  });
 
   function perform(effect: KeeperEffect, atMs: number): void {
     switch (effect.do) {

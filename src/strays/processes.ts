@@ -16,6 +16,7 @@ import {
   userName,
 } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
+import { oneAtATime } from '../turns.ts';
 import type { Inspector, Sought } from './inspector.ts';
 import { isBelow, maskTokens, matchPatterns, otherBotsIn } from './proc-reader.ts';
 import type { Proc, ProcDetails, Snapshot, Uninspectable } from './process.ts';
@@ -45,7 +46,8 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   const known = new Map<number, { readonly image: string; readonly details: ProcDetails }>();
   const hidden = areOthersHidden();
   let uninspectable = sumUp([], { hidden });
-  let queue: Promise<unknown> = Promise.resolve();
+  // Each snapshot can use the details of the previous one.
+  const inTurn = oneAtATime();
 
   function* stats(): Generator<readonly [number, ProcStat]> {
     for (const pid of listPids()) {
@@ -114,12 +116,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   }
 
   return {
-    snapshot({ timeoutMs } = {}) {
-      // Snapshots are taken one after another, so that each can use the details of the previous one.
-      const answer = queue.then(() => take(timeoutMs));
-      queue = answer.catch(() => {});
-      return answer;
-    },
+    snapshot: ({ timeoutMs } = {}) => inTurn(() => take(timeoutMs)),
     async some(pids) {
       const present = new Map<number, ProcStat>();
       for (const pid of pids) {

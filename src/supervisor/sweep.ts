@@ -15,6 +15,7 @@ import { judge, livesOf, remember, silenceWords } from '../strays/policy.ts';
 import { identityOf } from '../strays/process.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { Unseen } from '../strays/reactions.ts';
+import { oneAtATime } from '../turns.ts';
 import type { StatusEvent } from './record.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
@@ -68,8 +69,8 @@ export function createSweeper(options: SweeperOptions) {
   /** Identities of those that a stop has not ended. */
   const unstoppable = new Set<string>();
   let unseenUntilMs = Number.NEGATIVE_INFINITY;
-  /** Under way: another sweep waits for it rather than stop the same strays once more. */
-  let clearing: Promise<unknown> = Promise.resolve();
+  /** Another sweep waits rather than stop the same strays once more. */
+  const inTurn = oneAtATime();
 
   function say(text: string, level: Level = 'info', fields: Readonly<Record<string, unknown>> = {}): void {
     report.line('stray', text, level, fields);
@@ -95,13 +96,6 @@ export function createSweeper(options: SweeperOptions) {
     const survey = await finder.look(lookOptions(abandoned));
     publish(survey);
     return survey;
-  }
-
-  /** Never two at once. */
-  function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const mine = clearing.then(act);
-    clearing = mine.catch(() => {});
-    return mine;
   }
 
   /**

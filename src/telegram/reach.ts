@@ -8,6 +8,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { Ending } from '../supervisor/table.ts';
+import { shared } from '../turns.ts';
 import type { BotApi, Reply } from './bot-api.ts';
 
 export type ApiReach = ReturnType<typeof createApiReach>;
@@ -36,7 +37,6 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   let lastProblem = '';
   let isSaid = false;
   let timer: NodeJS.Timeout | undefined;
-  let asking: Promise<boolean> | null = null;
   const over = new AbortController();
 
   function answered(): void {
@@ -71,20 +71,13 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
     onProblem(problem);
   }
 
-  /** True: the API answers. Callers that come meanwhile share the question. */
-  function ask(): Promise<boolean> {
-    asking ??= api
-      .call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal })
-      .then((reply) => {
-        if (reply.kind === 'outage') failed(reply.description);
-        else answered();
-        return reply.kind !== 'outage';
-      })
-      .finally(() => {
-        asking = null;
-      });
-    return asking;
-  }
+  /** True: the API answers. */
+  const ask = shared(async () => {
+    const reply = await api.call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal });
+    if (reply.kind === 'outage') failed(reply.description);
+    else answered();
+    return reply.kind !== 'outage';
+  });
 
   function askNow(): void {
     if (downSinceMs !== null && !over.signal.aborted) void ask();
