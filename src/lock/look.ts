@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ownerOf, pidNamespace, readLink, readText, statOf } from '../machine/procfs.ts';
-import { ownersOfSockets } from '../machine/sockets.ts';
+import { findOwners } from '../machine/sockets.ts';
 import { isSinglepoll } from '../strays/bystander.ts';
 import { createInspector } from '../strays/inspector.ts';
 import { readProgram } from '../strays/program.ts';
@@ -151,13 +151,10 @@ type SocketProcess = NonNullable<ReturnType<typeof processOf>>;
 /** The processes that have each socket open. Sockets without a process that this user may see are left out. */
 export async function processesOf(
   inodes: readonly number[],
-  hintPids: readonly number[] = [],
+  likely?: readonly number[],
 ): Promise<Map<number, SocketProcess[]>> {
-  if (inodes.length === 0) return new Map();
-  let owners = await ownersOfSockets(inodes, hintPids);
-  if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
   const found = new Map<number, SocketProcess[]>();
-  for (const [inode, pids] of owners) {
+  for (const [inode, pids] of await findOwners(inodes, likely)) {
     const processes = pids.map(processOf).filter((it) => it !== null);
     if (processes.length > 0) found.set(inode, processes);
   }

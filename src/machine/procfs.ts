@@ -4,6 +4,7 @@
  * Reads are synchronous: /proc never waits for a disk, and one read takes a few microseconds, a promise many times that.
  */
 import { readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** The text of a small file; null: it can't be read. */
 export function readText(path: string): string | null {
@@ -53,6 +54,20 @@ export function inodeOf(path: string): string | null {
 /** All pids in the order of /proc. */
 export function listPids(): number[] {
   return readdirSync('/proc').map(Number).filter(Boolean);
+}
+
+/** How long other events, such as signals and requests, may have to wait for their turn. */
+const TURN_MS = 10;
+
+/** Goes through a list that may be long, and lets other events have their turn meanwhile. */
+export async function* unhurried<T>(items: Iterable<T>): AsyncGenerator<T> {
+  let turnMs = performance.now();
+  for (const item of items) {
+    yield item;
+    if (performance.now() - turnMs < TURN_MS) continue;
+    await nextTurn();
+    turnMs = performance.now();
+  }
 }
 
 /** The parsed stat line of a process; null: it has ended. */

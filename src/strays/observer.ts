@@ -7,6 +7,7 @@ import { listPids, readLink, statOf } from '../machine/procfs.ts';
 import {
   addressOf,
   connectsTo,
+  findOwners,
   followDestroyed,
   listeningPorts,
   listSockets,
@@ -106,9 +107,7 @@ export async function lookAround({
   const listed = found.flatMap(({ place, clients }) => clients.map((socket) => ({ place, socket })));
   if (listed.length === 0) return { clients: [], places: [] };
   const inodes = listed.map(({ socket }) => socket.inode);
-  let owners = await ownersOfSockets(inodes, [...known, ...ours()]);
-  // A look at all processes takes long, so it is taken only where somebody new is connected.
-  if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
+  const owners = await findOwners(inodes, [...known, ...ours()]);
   const oldest = [...owners.values()].map((pids) => Math.min(...pids));
   const procs = oldest.length > 0 ? await processes.some(oldest) : new Map<number, Proc>();
   const mine = new Set([process.pid, ...ours()]);

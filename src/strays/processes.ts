@@ -4,7 +4,6 @@
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
 import { execFileSync } from 'node:child_process';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   aliveStat,
   areOthersHidden,
@@ -13,6 +12,7 @@ import {
   ownerOf,
   type ProcStat,
   statOf,
+  unhurried,
   userName,
 } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
@@ -31,8 +31,6 @@ export interface Processes {
   quick(): Snapshot;
 }
 
-/** How long a signal or a request may have to wait for its turn. */
-const TURN_MS = 10;
 const SOME_WAIT_MS = 1_000;
 const TOOL_WAIT_MS = 10_000;
 const NAMED_MAX = 3;
@@ -49,8 +47,8 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   // Each snapshot can use the details of the previous one.
   const inTurn = oneAtATime();
 
-  function* stats(): Generator<readonly [number, ProcStat]> {
-    for (const pid of listPids()) {
+  function* stats(pids: readonly number[] = listPids()): Generator<readonly [number, ProcStat]> {
+    for (const pid of pids) {
       const stat = statOf(pid);
       if (stat && !stat.kernel && stat.state !== 'X') yield [pid, stat];
     }
@@ -97,13 +95,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   async function take(timeoutMs: number | undefined): Promise<Snapshot> {
     if (known.size === 0) inspector.start();
     const present = new Map<number, ProcStat>();
-    let turnMs = performance.now();
-    for (const [pid, stat] of stats()) {
-      present.set(pid, stat);
-      if (performance.now() - turnMs < TURN_MS) continue;
-      await nextTurn();
-      turnMs = performance.now();
-    }
+    for await (const [pid, stat] of unhurried(stats())) present.set(pid, stat);
     const unread = await learn(present, timeoutMs);
     const procs = joinAll(present);
     // A process that has ended since it was listed hides nothing.
@@ -118,11 +110,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   return {
     snapshot: ({ timeoutMs } = {}) => inTurn(() => take(timeoutMs)),
     async some(pids) {
-      const present = new Map<number, ProcStat>();
-      for (const pid of pids) {
-        const stat = statOf(pid);
-        if (stat) present.set(pid, stat);
-      }
+      const present = new Map(stats(pids));
       await learn(present, SOME_WAIT_MS);
       return join(present);
     },
