@@ -49,7 +49,7 @@ export function openHttpClient(
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
   const connecting = agent as unknown as Connecting;
   const { createConnection } = connecting;
-  const port = root.port || (secure ? 443 : 80);
+  const { host, port } = placeOf(root);
   /** The TCP socket below a TLS one, which can't be reset itself. */
   const below = new WeakMap<Duplex, Socket>();
 
@@ -86,8 +86,7 @@ export function openHttpClient(
       agent,
       method,
       path,
-      host: root.hostname.replace(/^\[|\]$/g, ''),
-      port,
+      ...{ host, port },
       headers: ['host', root.host, ...headers],
       setHost: false,
     });
@@ -152,14 +151,12 @@ interface Connecting {
 }
 
 export async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
-  const secure = proxy.protocol === 'https:';
-  const { request } = process.getBuiltinModule(secure ? 'node:https' : 'node:http');
+  const { request } = process.getBuiltinModule(proxy.protocol === 'https:' ? 'node:https' : 'node:http');
   const headers: Record<string, string> = { host: authority };
   if (proxy.username !== '') headers['proxy-authorization'] = basicAuth(proxy);
   const call = request({
     method: 'CONNECT',
-    host: proxy.hostname.replace(/^\[|\]$/g, ''),
-    port: proxy.port || (secure ? 443 : 80),
+    ...placeOf(proxy),
     path: authority,
     headers,
     agent: false,
@@ -173,6 +170,12 @@ export async function openTunnel(proxy: URL, authority: string, limit: AbortSign
   if (statusCode === 200) return tcp;
   tcp.destroy();
   throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
+}
+
+/** Where a URL leads; an IPv6 address has no brackets. */
+export function placeOf({ protocol, hostname, port }: URL) {
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return { host, port: Number(port || (protocol === 'https:' ? 443 : 80)) };
 }
 
 export function basicAuth({ username, password }: URL): string {
@@ -211,7 +214,7 @@ export function proxyOf(root: URL, env: Env): string | null {
   const proxy = (secure && (env.https_proxy ?? env.HTTPS_PROXY)) || (env.http_proxy ?? env.HTTP_PROXY);
   if (!proxy) return null;
   const exempt = env.no_proxy ?? env.NO_PROXY ?? '';
-  const port = root.port || (secure ? '443' : '80');
+  const port = String(placeOf(root).port);
   const isDirect =
     exempt.trim() === '*' || exempt.split(/[,\s]/).some((entry) => isExempt(entry, host, port));
   return isDirect ? null : proxy;
