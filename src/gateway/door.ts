@@ -61,8 +61,7 @@ export const closedDoor = {
  * (400, 401 …) and is passed on unchanged; all others are retried.
  */
 export type PollResult =
-  | { readonly kind: 'updates'; readonly count: number }
-  | { readonly kind: 'verdict' | 'conflict' | 'webhook' | 'outage' }
+  | { readonly kind: 'updates' | 'verdict' | 'conflict' | 'webhook' | 'outage' }
   | { readonly kind: 'flood'; readonly retryAfterMs: number };
 
 export type DoorEvent = { readonly atMs: number } & (
@@ -85,10 +84,9 @@ export type DoorEffect =
   | { readonly do: 'abort'; readonly attempt: number }
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
   | { readonly do: 'empty'; readonly poll: Poll; readonly why: EmptyBecause }
-  | { readonly do: 'accepted'; readonly attempt: number }
+  | { readonly do: 'accepted' }
   /** A second poller of the worker has to wait. */
-  | { readonly do: 'held'; readonly poll: Poll; readonly owner: string }
-  | { readonly do: 'owner'; readonly poller: string; readonly before: string | null };
+  | { readonly do: 'held'; readonly poll: Poll };
 
 export interface DoorPolicy {
   /** An owner that has not polled for this long has stopped. Its handlers may take long between two polls. */
@@ -155,7 +153,7 @@ function asked(door: Door, poll: Poll, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (!owner || !door.open) return next;
   if (owner.poller !== poll.poller) {
-    effects.push({ do: 'held', poll, owner: owner.poller });
+    effects.push({ do: 'held', poll });
     return next;
   }
   // findOwner() is about to find the owner's loop again.
@@ -175,7 +173,7 @@ function busyElsewhere(door: Door, poll: Poll): boolean {
 }
 
 function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
-  effects.push({ do: 'held', poll, owner: poll.poller });
+  effects.push({ do: 'held', poll });
   if (door.seconds.includes(poll.connection)) return door;
   return { ...door, seconds: [...door.seconds, poll.connection] };
 }
@@ -287,11 +285,11 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   }
   const { upstream } = door;
   if (upstream && atMs >= acceptedAtMs(upstream, policy)) {
-    effects.push({ do: 'accepted', attempt: upstream.attempt });
+    effects.push({ do: 'accepted' });
     door = { ...door, upstream: { ...upstream, accepted: true } };
   }
   if (!door.open) return door;
-  door = findOwner(door, atMs, policy, effects);
+  door = findOwner(door, atMs, policy);
   const poll = door.polls.find((it) => isNext(door, it) && hasTime(it, atMs, policy));
   if (door.upstream || !poll || atMs < door.notBeforeMs) return door;
   const attempt = door.attempts + 1;
@@ -300,7 +298,7 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   return { ...door, attempts: attempt, upstream: sent };
 }
 
-function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
+function findOwner(door: Door, atMs: number, policy: DoorPolicy): Door {
   const { owner } = door;
   if (owner) {
     // A loop whose connection has ended may go on over a connection on which it was held before.
@@ -311,10 +309,7 @@ function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEf
   }
   // A poll without time left would only delay the others.
   const first = door.polls.find((it) => hasTime(it, atMs, policy));
-  if (!first) return door;
-  if (first.poller !== owner?.poller)
-    effects.push({ do: 'owner', poller: first.poller, before: owner?.poller ?? null });
-  return ownedBy(door, first, atMs);
+  return first ? ownedBy(door, first, atMs) : door;
 }
 
 /** All other connections on which the same process polls, now or before, belong to further loops. */

@@ -189,7 +189,7 @@ export function createPolls(options: PollsOptions) {
       case 'ok':
         if (!Array.isArray(reply.result)) return outage('an answer that is none to getUpdates');
         onNews({ kind: 'accepted', answered: true });
-        return { kind: 'updates', count: reply.result.length };
+        return { kind: 'updates' };
       case 'flood':
         onNews({ kind: 'flood', retryAfterMs: reply.retryAfterMs });
         return { kind: 'flood', retryAfterMs: reply.retryAfterMs };

@@ -92,10 +92,8 @@ export function createSimGateway(world: GatewayWorld) {
         return void watch.accepted(false);
       case 'held':
         return void world.log(
-          `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${effect.owner}`,
+          `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${loop.door.owner?.poller}`,
         );
-      case 'owner':
-        return void world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
     }
   }
 
@@ -167,7 +165,7 @@ export function createSimGateway(world: GatewayWorld) {
         case 'slow':
           receive((reply) => {
             clock.after(backMs, () => {
-              if (reply.kind === 'updates') land({ kind: 'updates', count: reply.ids.length }, reply.ids);
+              if (reply.kind === 'updates') land({ kind: 'updates' }, reply.ids);
               else land({ kind: reply.kind });
             });
           });
