@@ -84,6 +84,7 @@ export const newKeeper = {
   /** Time may have passed unnoticed, so answers to requests up to this number prove nothing. */
   doubtUpTo: 0,
   doubted: false,
+  /** Until the lease is won, its holder is to be asked to hand it over. */
   wish: false,
   /** Whether the engine answers; null: it was not asked yet. */
   reach: null as
@@ -101,11 +102,8 @@ export type Outcome =
 
 /** `random` (0 … 1) spreads actions that many machines would take at once. */
 export type KeeperEvent = { readonly atMs: number; readonly unixMs: number; readonly random: number } & (
-  | { readonly kind: 'seek'; readonly takeover: boolean }
-  | { readonly kind: 'quit' }
+  | { readonly kind: 'seek' | 'quit' | 'hint' | 'due' }
   | { readonly kind: 'answer'; readonly request: number; readonly outcome: Outcome }
-  | { readonly kind: 'hint' }
-  | { readonly kind: 'due' }
   /** Time may have passed that none of our clocks counted. */
   | { readonly kind: 'doubt' }
   /** The worker's whole tree is reaped: the record may be freed. */
@@ -127,8 +125,7 @@ export type KeeperEffect =
   | { readonly do: 'kill' }
   /** Another machine asks for a hand-over: stop the worker gracefully, then release. */
   | { readonly do: 'asked'; readonly by: string }
-  /** `free`: the record says that the lease is free. */
-  | { readonly do: 'released'; readonly free: boolean }
+  | { readonly do: 'released' }
   /** The engine refused the first look, and waiting does not cure that. */
   | { readonly do: 'refused'; readonly why: string }
   | { readonly do: 'unreachable'; readonly why: string }
@@ -197,7 +194,7 @@ function take(step: Step, event: KeeperEvent): void {
   switch (event.kind) {
     case 'seek':
       if (k.role !== 'idle') break;
-      set(k, { role: 'standby', sight: null, term: null, dueAtMs: atMs, wish: event.takeover });
+      set(k, { role: 'standby', sight: null, term: null, dueAtMs: atMs });
       break;
     case 'quit':
       if (k.role === 'standby') set(k, { role: 'idle', sight: null });
@@ -249,13 +246,13 @@ function lose({ k, atMs, policy, effects }: Step, why: 'deadline' | 'taken'): vo
 function release(step: Step): void {
   const { k, atMs, policy } = step;
   if (k.role !== 'leader' && k.role !== 'closing') return;
-  if (k.term?.taken || isGone(k.term?.seen ?? null)) return void released(step, false);
+  if (k.term?.taken || isGone(k.term?.seen ?? null)) return void released(step);
   const releaseByMs = atMs + policy.timing.requestMs;
   set(k, { role: 'releasing', doubted: false, notBeforeMs: atMs, releaseByMs });
 }
 
-function released({ k, effects }: Step, free: boolean): void {
-  effects.push({ do: 'released', free });
+function released({ k, effects }: Step): void {
+  effects.push({ do: 'released' });
   set(k, { role: 'idle', term: null, sight: null });
 }
 
@@ -300,7 +297,7 @@ function failed(
   // The pause counts from when the request was sent: after a time-out the next one follows at once, as a holder has little time.
   const pauseMs = (k.role === 'standby' ? pollMs : renewMs / 4) * (0.8 + 0.4 * random);
   k.notBeforeMs = Math.max(atMs, request.sentAtMs + pauseMs);
-  if (k.role === 'releasing' && request.kind === 'free') released(step, false);
+  if (k.role === 'releasing' && request.kind === 'free') released(step);
 }
 
 function remember({ k }: Step, { rec: { seq, epoch, ttl } }: Seen): void {
@@ -335,7 +332,7 @@ function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): v
       break;
     default:
       if (k.role === 'standby') observe(step, seen);
-      if (k.role === 'releasing' && kind === 'free') released(step, true);
+      if (k.role === 'releasing' && kind === 'free') released(step);
   }
 }
 
@@ -356,7 +353,7 @@ function shown(step: Step, request: Request, current: Seen | null): void {
       const isOurs = current !== null && isMine(current.rec, k.term!, policy);
       k.term = isOurs ? { ...k.term!, seen: current } : { ...k.term!, taken: true };
       // A record that is gone is not freed either, as another machine may have held it meanwhile.
-      if (!isOurs && k.role === 'releasing') released(step, false);
+      if (!isOurs && k.role === 'releasing') released(step);
     }
   }
 }
@@ -411,7 +408,7 @@ function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
 
 function settle(step: Step): void {
   const { k, atMs, policy } = step;
-  if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step, false);
+  if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step);
   if (k.request !== null || atMs < k.notBeforeMs) return;
   const kind = nextKind(step);
   if (kind === null) return;

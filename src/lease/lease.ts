@@ -98,11 +98,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   const policy: KeeperPolicy = {
     ...{ timing, lock, host: hostname(), pid: process.pid, id: options.id ?? randomUUID() },
   };
-  let keeper: Keeper = newKeeper;
+  let keeper: Keeper = { ...newKeeper, wish: options.takeover };
   let unwatch: (() => void) | null = null;
   let timer: NodeJS.Timeout | undefined;
   let won: (() => void) | null = null;
-  let { takeover } = options;
   /** Whether, since we seek the lease, another machine held it (its name), or the record was missing. */
   let metHolder: string | null = null;
   let metNobody = false;
@@ -230,11 +229,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     metHolder = null;
     metNobody = false;
     unwatch ??= store.watch(2 * timing.pollMs, () => send({ kind: 'hint' }));
-    send({ kind: 'seek', takeover });
+    send({ kind: 'seek' });
   }
 
   function begin(epoch: number): void {
-    takeover = false;
     wasFree = metHolder === null && !metNobody;
     line(
       `ours (epoch ${epoch}), in ${engine}: this machine may poll; renewed every ${duration(timing.renewMs)}, another may take over ${duration(timing.ttlMs)} after the last renewal`,
@@ -274,7 +272,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
       return;
     }
     line(
-      `standing by: ${holder} may poll (epoch ${rec.epoch})${takeover ? '; asking it to hand over' : ''}; takes over when it lets go, or has not renewed it for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
+      `standing by: ${holder} may poll (epoch ${rec.epoch})${keeper.wish ? '; asking it to hand over' : ''}; takes over when it lets go, or has not renewed it for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
     );
   }
 
