@@ -44,8 +44,6 @@ export interface StopOptions {
   readonly now?: AbortSignal;
   /** Once aborted, no further signal is sent. */
   readonly halt?: AbortSignal | undefined;
-  /** Resolves when one of them has ended, so that it is looked at before the end of the pause. */
-  readonly ended?: Promise<void> | undefined;
   readonly hands?: Hands;
 }
 
@@ -82,9 +80,6 @@ export async function stopTargets(targets: readonly ProcessId[], options: StopOp
   let giveUpAtMs: number | null = null;
   let pauseMs = FIRST_PAUSE_MS;
   let regrowths = 0;
-  let ended = options.ended?.then(() => {
-    ended = undefined;
-  });
 
   /** Adds processes that were forked meanwhile. */
   async function regrow(): Promise<boolean> {
@@ -126,8 +121,7 @@ export async function stopTargets(targets: readonly ProcessId[], options: StopOp
       if (signal === 'SIGTERM' && states.get(entry) === 'T') send(entry, 'SIGCONT', hands);
     }
     const untilMs = Math.min(nowMs + pauseMs, giveUpAtMs ?? killAtMs);
-    const pause = hands.pause(untilMs - hands.nowMs(), killNow ? undefined : now);
-    await (ended ? Promise.race([pause, ended]) : pause);
+    await hands.pause(untilMs - hands.nowMs(), killNow ? undefined : now);
   }
   const plain = ({ pid, startId }: ProcessId) => ({ pid, startId });
   const survivors = entries.filter(({ gone }) => !gone);

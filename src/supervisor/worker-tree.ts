@@ -21,7 +21,6 @@ export type WorkerTree = ReturnType<typeof createWorkerTree>;
 export interface WorkerStopOptions {
   readonly stopTimeoutMs: number;
   readonly now: AbortSignal;
-  readonly ended?: Promise<void> | undefined;
 }
 
 /** For the details of processes that are new; a stop waits no longer for them. */
@@ -119,7 +118,7 @@ export function createWorkerTree(
       return other && { ...other, isElsewhere: true };
     },
     /** Stops everything; `now` aborted means no more grace. */
-    stop(leader: number | null, { stopTimeoutMs, now, ended }: WorkerStopOptions): Promise<StopResult> {
+    stop(leader: number | null, { stopTimeoutMs, now }: WorkerStopOptions): Promise<StopResult> {
       // Under way while the first signals work: who has moved away is known by its environment only.
       const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
       return stopTargets(members(present(leader), leader, [], false), {
@@ -131,7 +130,6 @@ export function createWorkerTree(
         },
         hands,
         now,
-        ended,
       });
     },
   };
