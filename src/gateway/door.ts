@@ -12,8 +12,8 @@ import { inOrder } from '../turns.ts';
 /** One getUpdates request that a process of the worker has open. */
 export interface Poll {
   readonly id: number;
-  /** The process that polls; the same for all if the system does not tell, so that only connections distinguish loops. */
-  readonly poller: string;
+  /** Pid of the process that polls; null: the system does not tell, so that only connections distinguish loops. */
+  readonly poller: number | null;
   readonly connection: number;
   readonly askedAtMs: number;
   /** Clamped like at the server: 0 … 50 s. */
@@ -31,7 +31,7 @@ export interface UpstreamPoll {
 }
 
 interface Owner {
-  readonly poller: string;
+  readonly poller: number | null;
   /** The connection of its latest poll; null: it has closed. */
   readonly connection: number | null;
   readonly sinceMs: number;
@@ -68,7 +68,7 @@ export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'asked'; readonly poll: Poll }
   /** The client's connection has ended, and with it all its polls. */
   | { readonly kind: 'closed'; readonly connection: number }
-  | { readonly kind: 'gone'; readonly poller: string }
+  | { readonly kind: 'gone'; readonly poller: number | null }
   /** `random` (0 … 1) spreads the retries. */
   | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
   /** `cleared`: the webhook that blocked polls is gone, so retry now. `released`: the worker is to end, so answer all polls. */
@@ -197,7 +197,7 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
 }
 
 /** The connections of a dead process may end later, or never if a child has inherited them. */
-function gone(door: Door, poller: string, atMs: number, effects: DoorEffect[]): Door {
+function gone(door: Door, poller: number | null, atMs: number, effects: DoorEffect[]): Door {
   const left = answerAll(door, atMs, 'gone', effects, (it) => it.poller === poller);
   return left.owner?.poller === poller ? { ...left, owner: null, seconds: [] } : left;
 }

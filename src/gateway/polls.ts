@@ -14,7 +14,7 @@ import {
 } from './door.ts';
 import type { GatewayNews } from './events.ts';
 import type { Args } from './params.ts';
-import { type Poller, pidOf } from './peers.ts';
+import type { Poller } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, stepLedger } from './theft.ts';
 
@@ -229,12 +229,12 @@ export function createPolls(options: PollsOptions) {
   function tellHeld(poll: Poll): void {
     const { owner } = loop.door;
     if (!heldPolls(loop.door).includes(poll) || !owner) return;
-    onNews({ kind: 'second', owner: pidOf(owner.poller), held: pidOf(poll.poller) });
+    onNews({ kind: 'second', owner: owner.poller, held: poll.poller });
   }
 
   return {
     ask(asked: Asked): void {
-      const { name: poller, connection } = asked.poller;
+      const { pid: poller, connection } = asked.poller;
       const id = ++lastPoll;
       const { offset, timeoutMs } = readPoll(asked.args);
       waiting.set(id, asked);

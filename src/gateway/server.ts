@@ -9,7 +9,7 @@ import { shared } from '../turns.ts';
 import { heldPolls } from './door.ts';
 import { createFront, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
-import { createPeers, type PeersOptions, type Poller, pidOf, programWords } from './peers.ts';
+import { createPeers, type PeersOptions, type Poller, programWords } from './peers.ts';
 import { createPolls, type PollsOptions } from './polls.ts';
 import { createForeign, relay } from './relay.ts';
 import { answerError, askedOf, type Target, targetOf } from './request.ts';
@@ -88,7 +88,7 @@ export function createGateway(options: GatewayOptions) {
       mayPass: () => intercept.foreign && workerToken === token,
       async programOf(socket) {
         const caller = await peers.find(socket);
-        return caller.kind === 'poller' ? programWords(pidOf(caller.name)) : null;
+        return caller.kind === 'poller' ? programWords(caller.pid) : null;
       },
       onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
     });
@@ -191,7 +191,7 @@ export function createGateway(options: GatewayOptions) {
     // Checked before the body is read, as strangers could fill our memory with bodies.
     const poller = await callerOf(request, response);
     if (poller === null) return;
-    onNews({ kind: 'came', by, pid: pidOf(poller.name) });
+    onNews({ kind: 'came', by, pid: poller.pid });
     const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
     // The connection or its worker may have ended meanwhile.
     if ((await peers.find(request.socket)) === poller)
@@ -279,8 +279,8 @@ export function createGateway(options: GatewayOptions) {
       const { owner } = polls.door();
       const held = new Set(heldPolls(polls.door()).map(({ poller }) => poller));
       return [
-        ...(owner === null ? [] : [{ pid: pidOf(owner.poller), role: 'owner' as const }]),
-        ...[...held].map((it) => ({ pid: pidOf(it), role: 'held' as const })),
+        ...(owner === null ? [] : [{ pid: owner.poller, role: 'owner' as const }]),
+        ...[...held].map((pid) => ({ pid, role: 'held' as const })),
       ];
     },
     close(): void {

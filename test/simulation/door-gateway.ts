@@ -45,8 +45,8 @@ const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 export function createSimGateway(world: GatewayWorld) {
   const { clock, random, telegram, policy, story, judge, watch } = world;
   const asks = new Map<number, Ask>();
-  const pollers = new Map<number, string>();
-  const processes = new Map<string, SimProcess>();
+  const pollers = new Map<number, number | null>();
+  const processes = new Map<number, SimProcess>();
   const flights = new Map<number, { readonly begunMs: number; abort(): void }>();
   const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
   let asleep = false;
@@ -195,10 +195,10 @@ export function createSimGateway(world: GatewayWorld) {
       watch.answered();
     }
     send({ kind: 'closed', connection });
-    for (const ms of DEATH_LOOKS_MS) clock.after(ms, () => act(() => seeDeath(poller)));
+    for (const ms of DEATH_LOOKS_MS) if (poller !== null) clock.after(ms, () => act(() => seeDeath(poller)));
   }
 
-  function seeDeath(poller: string): void {
+  function seeDeath(poller: number): void {
     const process = processes.get(poller);
     if (!process || process.alive) return;
     processes.delete(poller);
@@ -222,10 +222,10 @@ export function createSimGateway(world: GatewayWorld) {
     },
     ask(ask: Ask) {
       act(() => {
-        const poller = world.pidsKnown ? `pid ${ask.process.pid}` : 'worker';
+        const poller = world.pidsKnown ? ask.process.pid : null;
         if (!pollers.has(ask.connection)) {
           pollers.set(ask.connection, poller);
-          if (world.pidsKnown) processes.set(poller, ask.process);
+          if (poller !== null) processes.set(poller, ask.process);
         }
         asks.set(ask.id, ask);
         watch.asked();

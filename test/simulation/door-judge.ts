@@ -15,7 +15,7 @@ interface OpenPoll {
 }
 
 interface OwnerBook {
-  readonly poller: string;
+  readonly poller: number | null;
   /** Null where the system does not tell. */
   readonly process: SimProcess | null;
   /** The loop that polls: the connection of its last flight; null before its first. */
@@ -57,8 +57,8 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
   let stops = 0;
   let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
-  /** As the door names it. */
-  let seenOwner: string | null = null;
+  /** As the door names it; undefined: none. */
+  let seenOwner: number | null | undefined;
   let dues = { second: 0, count: 0 };
 
   const wakingMs = () => clock.now() - sleptMs;
@@ -119,7 +119,7 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
     return (stopSeen ? wakingMs() - it.endedWakingMs : idleMs) >= policy.ownerIdleMs;
   }
 
-  function tookOver(poller: string): void {
+  function tookOver(poller: number | null): void {
     const first = [...open.values()].find(({ poll }) => poll.poller === poller);
     if (!first) return void fail(`${poller} takes over without a poll`);
     if (owner && owner.poller !== poller) {
@@ -134,8 +134,8 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
   }
 
   function seeOwner(door: Door): void {
-    const poller = door.owner?.poller ?? null;
-    if (poller !== null && poller !== seenOwner) tookOver(poller);
+    const poller = door.owner?.poller;
+    if (poller !== undefined && poller !== seenOwner) tookOver(poller);
     seenOwner = poller;
   }
 
