@@ -31,8 +31,8 @@ export interface Stray extends StrayEntry, ProcessId {
   /** Ids of the other bots that it polls, as far as its tokens can be read: stopping it silences them, too. */
   readonly silences: readonly string[];
   readonly holdsToken: boolean;
-  /** The living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
-  readonly supervisor: { readonly pid: number } | null;
+  /** Pid of the living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
+  readonly supervisor: number | null;
 }
 
 interface TreeRow extends ProcessId {
@@ -150,9 +150,8 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
           ...{ command: commandOf(it), cookie: cookieOf(it, around) },
         })),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
-        holdsToken: holdsToken(proc),
+        ...{ supervisor, holdsToken: holdsToken(proc) },
         silences: silencedBy(one, tree, evidence),
-        supervisor: supervisor === null ? null : { pid: supervisor },
       };
     });
     return { strays, uninspectable, present: [...procs.values()] };

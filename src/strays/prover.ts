@@ -327,11 +327,11 @@ export function createProver(options: ProverOptions) {
   return {
     experiment,
     hunt,
-    /** Notes which processes are connected now. Null: ss does not work here. */
+    /** Notes which processes are connected now, and counts their connections. Null: ss does not work here. */
     async look() {
       const seen = await lookAround(await around());
       if (seen) ledger.connected(seen.clients);
-      return seen && { connected: seen.clients.length };
+      return seen ? seen.clients.length : null;
     },
     /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
     async spy() {

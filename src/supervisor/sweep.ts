@@ -313,8 +313,8 @@ export function createSweeper(options: SweeperOptions) {
 
   /** Looks and does nothing: beside the look for a webhook, which takes as long. */
   async function peek(abandoned: AbortSignal) {
-    const seen = await prover?.look();
-    return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
+    const others = await prover?.look();
+    return { survey: await look(abandoned), isAlone: others === 0 };
   }
 
   const isLikely = ({ grade }: Stray) => grade === 'likely';
@@ -371,7 +371,7 @@ export function createSweeper(options: SweeperOptions) {
       const { strays } = await look(abandoned);
       const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
       if (endings.length > 0 || stoppable.some((it) => unstoppable.has(identityOf(it)))) return true;
-      return nowMs() < unseenUntilMs && (await prover?.look())?.connected !== 0;
+      return nowMs() < unseenUntilMs && (await prover?.look()) !== 0;
     },
     /** Beside a new worker: what an earlier one has left somewhere else. */
     async leftovers(abandoned: AbortSignal): Promise<void> {
