@@ -20,7 +20,7 @@ export interface Poll {
   readonly timeoutMs: number;
 }
 
-export interface UpstreamPoll {
+interface UpstreamPoll {
   readonly attempt: number;
   readonly poll: Poll;
   readonly startedAtMs: number;
@@ -39,7 +39,7 @@ interface Owner {
 
 export type Door = Readonly<typeof closedDoor>;
 
-export const closedDoor = {
+const closedDoor = {
   open: false,
   /** In the order of their arrival. */
   polls: [] as readonly Poll[],
@@ -76,7 +76,7 @@ export type DoorEvent = { readonly atMs: number } & (
 );
 
 /** `overdue`: the Bot API accepted the poll but has not answered in time. */
-export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
+type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
 
 export type DoorEffect =
   /** Send this poll to the Bot API; `timeoutMs` is the rest of its own timeout. */
@@ -106,9 +106,9 @@ export const DOOR_POLICY: DoorPolicy = {
   shortestMs: 1_000,
 };
 
-export type DoorStep = readonly [Door, readonly DoorEffect[]];
+type DoorStep = readonly [Door, readonly DoorEffect[]];
 
-export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
+function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
   const settled = settle(taken, event.atMs, policy, effects);
@@ -243,7 +243,7 @@ const RETRIES = {
 const FLOOD_MIN_MS = 1_000;
 
 /** Back-off before the next attempt, spread by ±20 %. */
-export function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
+function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
   const [first, factor, longest] = RETRIES[kind];
   return Math.round(Math.min(longest, first * factor ** Math.min(failures, 30)) * (0.8 + 0.4 * random));
 }
@@ -372,7 +372,7 @@ function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null 
 export type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 
 /** Performs the effects: polls.ts with sockets, test/simulation/door-gateway.ts in the simulation. */
-export interface DoorEdges {
+interface DoorEdges {
   now(): number;
   /** Calls `due` at this time, never earlier; returns how to cancel that. */
   timer(atMs: number, due: () => void): () => void;

@@ -17,7 +17,7 @@ export interface Poller {
   readonly connection: number;
 }
 
-export type Caller =
+type Caller =
   | Poller
   /** Not of the worker's tree. Pid null: it can't be seen. */
   | { readonly kind: 'stranger'; readonly pid: number | null }

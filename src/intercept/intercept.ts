@@ -13,7 +13,7 @@ import { BOT_API_HOST, makeCertificates } from './certificates.ts';
 import { filePhpTrusts, jvmAuthorities, type TrustFiles, writeTrustFiles } from './trust.ts';
 import { interceptVariables, type Runtime } from './variables.ts';
 
-export interface InterceptOptions {
+interface InterceptOptions {
   readonly mode: 'auto' | 'proxy';
   readonly command: readonly string[];
   /** What the worker would get without us. */

@@ -46,7 +46,7 @@ export type LeaseEvent =
 
 export type Lease = ReturnType<typeof createLease>;
 
-export interface LeaseOptions {
+interface LeaseOptions {
   readonly timing: LeaseTiming;
   readonly takeover: boolean;
   /** Do not stand by, but end if another machine holds it. */

@@ -186,7 +186,7 @@ export async function runsSinglepoll(pid: number): Promise<boolean | null> {
   return it ? isSinglepoll(readProgram(it.argv)) : null;
 }
 
-export interface BoundSocket {
+interface BoundSocket {
   readonly inode: number;
   /** False: bind(2) was called, listen(2) was not. */
   readonly listening: boolean;

@@ -27,7 +27,7 @@ export interface Answer extends Identity {
   readonly holds: boolean;
 }
 
-export type Reply =
+type Reply =
   | { readonly kind: 'proven'; readonly answer: Answer }
   | { readonly kind: 'wrong' }
   | { readonly kind: 'silent' }

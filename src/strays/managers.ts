@@ -26,7 +26,7 @@ import type { Proc, Respawner } from './process.ts';
 import { baseName, isShellName, readProgram } from './program.ts';
 
 /** The search's access to the machine. Nothing here throws or changes anything. */
-export interface ManagerEdges {
+interface ManagerEdges {
   readonly ownUid: number;
   run(command: string, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
   readText(path: string): string | null;

@@ -23,14 +23,14 @@ export interface StoppedStray {
   readonly beside: ReadonlySet<string>;
 }
 
-export interface StrayPolicy {
+interface StrayPolicy {
   /** A stray may be stopped even if that silences other bots: --takeover, reset. */
   readonly silencesOthers: boolean;
   /** A lease decides between supervisors, on one machine, too. */
   readonly leased: boolean;
 }
 
-export interface Verdict {
+interface Verdict {
   readonly strays: readonly Stray[];
   readonly endings: readonly Ending[];
 }

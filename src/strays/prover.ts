@@ -17,7 +17,7 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses' | 'known'> {
 
 export type Prover = ReturnType<typeof createProver>;
 
-export type Outcome =
+type Outcome =
   | { readonly kind: 'convicted' }
   /** Our poll was ended, and ss, which would show by which process, does not work here. */
   | { readonly kind: 'blind' }
@@ -25,7 +25,7 @@ export type Outcome =
   | { readonly kind: 'over' }
   | { readonly kind: 'failed'; readonly description: string };
 
-export interface Asks {
+interface Asks {
   /** How many processes may poll according to other signs. Used if ss does not work. */
   readonly holders: number;
   /** True for a process with the token. If one has a held request, or somebody can't be seen, the question lasts until a delayed 409 must have come. */

@@ -194,7 +194,7 @@ function judged(socket: string, bytes: number | null, isUnclear: boolean, { conf
 }
 
 /** `once`: one answer as long as a 409. `twice`: two answers to different polls that agree. */
-export type Strength = 'once' | 'twice';
+type Strength = 'once' | 'twice';
 
 /**
  * Says what the reactions of one process to different pokes prove; null: nothing yet. Two counts weaken them, because a poller of another bot

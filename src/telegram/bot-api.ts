@@ -33,7 +33,7 @@ export interface BotApi {
   close(): void;
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }

@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export interface WholeRequest {
+interface WholeRequest {
   readonly method?: 'GET' | 'POST';
   readonly path: string;
   /** Flat: name, value, name, value … */

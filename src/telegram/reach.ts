@@ -13,7 +13,7 @@ import type { BotApi, Reply } from './bot-api.ts';
 
 export type ApiReach = ReturnType<typeof createApiReach>;
 
-export interface ApiReachOptions {
+interface ApiReachOptions {
   readonly api: BotApi;
   readonly report: Report;
   /** Receives the problem to show; null: it is over. */
