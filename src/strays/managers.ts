@@ -7,6 +7,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseObject, readTextFile } from '../config/files.ts';
+import { maskForeign } from '../config/token.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
@@ -21,7 +22,6 @@ import {
   type Unit,
   unitIn,
 } from './cgroup.ts';
-import { maskTokens } from './proc-reader.ts';
 import type { Proc, Respawner } from './process.ts';
 import { baseName, isShellName, readProgram } from './program.ts';
 
@@ -108,7 +108,7 @@ export async function findManager(line: readonly Proc[], edges: ManagerEdges): P
   const { kind, name, steps, account = null, remark = '' } = verdict;
   const told = remark === '' ? '' : `   # ${plain(remark, 400)}`;
   const command = commandLine(steps, edges.ownUid, account);
-  return { kind, name: plain(name), stopCommand: maskTokens(command) + told };
+  return { kind, name: plain(name), stopCommand: maskForeign(command) + told };
 }
 
 /** A person's login or terminal, or the main process of a container in which one works (`sleep infinity`). */

@@ -4,6 +4,7 @@
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
 import { execFileSync } from 'node:child_process';
+import { maskForeign } from '../config/token.ts';
 import {
   aliveStat,
   areOthersHidden,
@@ -18,7 +19,7 @@ import {
 import { plain } from '../output/plain.ts';
 import { oneAtATime } from '../turns.ts';
 import type { Inspector, Sought } from './inspector.ts';
-import { isBelow, maskTokens, matchPatterns, otherBotsIn } from './proc-reader.ts';
+import { isBelow, matchPatterns, otherBotsIn } from './proc-reader.ts';
 import type { Proc, ProcDetails, Snapshot, Uninspectable } from './process.ts';
 import { type Hands, linuxHands } from './stop.ts';
 
@@ -147,7 +148,7 @@ export function psProcesses(options: Sought): Processes {
 
   function toProc({ pid, ppid, uid = -1, name, cmd = '', startTime }: PsRow): Proc {
     const isZombie = cmd.includes('<defunct>');
-    const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
+    const argv = isZombie ? [] : maskForeign(cmd).split(' ').slice(0, 64);
     const [found] = matchPatterns([{ argv, cwd: null }], patterns);
     // The working folder is unknown, so only an absolute path shows where the script is.
     const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, projectDir));
