@@ -37,8 +37,6 @@ interface Held {
   readonly since: string;
   /** The record names another holder or is gone, so there is nothing to free. */
   readonly taken: boolean;
-  /** The machine that asks for a hand-over, once that was reported. */
-  readonly wants: string | null;
 }
 
 /** `ask` writes our wish for a hand-over into another machine's record; `mark` writes a vacant record after one has vanished. */
@@ -124,7 +122,7 @@ export type KeeperEffect =
   | { readonly do: 'lost'; readonly why: 'deadline' | 'taken'; readonly killByMs: number }
   | { readonly do: 'kill' }
   /** Another machine asks for a hand-over: stop the worker gracefully, then release. */
-  | { readonly do: 'asked'; readonly by: string }
+  | { readonly do: 'asked' }
   | { readonly do: 'released' }
   /** The engine refused the first look, and waiting does not cure that. */
   | { readonly do: 'refused'; readonly why: string }
@@ -315,7 +313,7 @@ function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): v
       if (k.role === 'standby' && !(proves && atMs < sentAtMs + stopAfterMs(timing) - 1))
         return void observe(step, seen);
       const { epoch, since = '' } = seen.rec;
-      k.term = { epoch, seen, sentAtMs, since, taken: false, wants: null };
+      k.term = { epoch, seen, sentAtMs, since, taken: false };
       if (k.role !== 'standby') {
         k.role = 'closing';
         return void release(step);
@@ -378,9 +376,10 @@ function recognise(step: Step, current: Seen | null): void {
   }
   const write = k.writes.find(({ seq }) => seq === current.rec.seq);
   if (!isMine(current.rec, term, policy) || !write) return void lose(step, 'taken');
-  const wants = current.rec.wants ?? null;
-  if (wants !== null && wants !== term.wants && wants !== policy.id) effects.push({ do: 'asked', by: wants });
-  k.term = { ...term, seen: current, wants };
+  const { wants } = current.rec;
+  if (wants !== undefined && wants !== term.seen?.rec.wants && wants !== policy.id)
+    effects.push({ do: 'asked' });
+  k.term = { ...term, seen: current };
   if (write.sentAtMs < term.sentAtMs) {
     effects.push({ do: 'rolled-back' });
     doubt(step);
