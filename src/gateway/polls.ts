@@ -48,9 +48,9 @@ const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 export function createPolls(options: PollsOptions) {
   const { client, root, prefix, mayPoll, ownWebhook, onNews } = options;
   const waiting = new Map<number, Asked>();
-  /** Of the poll upstream. */
+  /** Gives up the poll upstream. */
   let giveUp = new AbortController();
-  /** While the door decides what happens to it. `updates`: its ids; null: it is an error. */
+  /** The answer to the poll upstream, while the door decides what happens to it. `updates`: their ids; null: it is an error. */
   let received: { readonly answer: WholeAnswer; readonly updates: readonly number[] | null } | null = null;
   let lastPoll = 0;
   let closed = false;

@@ -34,7 +34,7 @@ export interface Holder {
 /** A process that has bound a name and gives wrong answers. */
 export type Squatter = Pick<Holder, 'pid' | 'uid' | 'comm'>;
 
-/** On one name. `holder`: of one that a supervisor may have bound. */
+/** What a look at one name has shown. `holder`: the process behind a name that a supervisor may have bound. */
 export interface Verdict {
   readonly shown: Shown;
   readonly holder?: Holder;
@@ -94,7 +94,7 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
     // A hanging supervisor is looked up only once, as that starts a process. One that is ending, or that has too many
     // connections, closes ours.
     if (reply.kind === 'silent') quiet ??= await silent(sockets);
-    const isOver = performance.now() > patientUntilMs || (quiet && isStopped(quiet.holder?.pid ?? null));
+    const isOver = performance.now() > patientUntilMs || (quiet && cannotAnswer(quiet.holder?.pid ?? null));
     if (isOver) return quiet ?? (await silent(sockets));
     await pause(Math.min(100, 5 * tries));
   }
@@ -125,7 +125,7 @@ function isFrom(it: SocketProcess, answer: Answer): boolean {
 }
 
 /** True for a process stopped by SIGSTOP or a debugger, which will not answer, and for one that can't be seen from here. */
-function isStopped(pid: number | null): boolean {
+function cannotAnswer(pid: number | null): boolean {
   const state = pid === null ? undefined : statOf(pid)?.state;
   return state === undefined || state === 'T' || state === 't';
 }

@@ -69,7 +69,7 @@ export function createInspector(sought: Sought) {
     let singly = 0;
     while (left.size > 0 && performance.now() < deadlineMs) {
       const present = start();
-      /** The child looks at its path. */
+      /** The process at whose path the child looks, where it may hang. */
       let begun: number | null = null;
       const take = (line: FromChild) => {
         if (!('pid' in line)) return;

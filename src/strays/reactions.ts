@@ -227,7 +227,7 @@ function agree({ bytes: a }: Reaction, { bytes: b }: Reaction): boolean {
   return a === null || b === null ? a === b : Math.abs(a - b) <= AGREE_BYTES;
 }
 
-/** Its parent counts for programs that start a new process for each poll. */
+/** The process that holds a connection. Its parent counts for programs that start a new process for each poll. */
 export interface Owner extends ProcessId {
   readonly parent: ProcessId | null;
   /** Equal for all runs of one command line under one parent; null if the command line can't be seen. */

@@ -99,7 +99,10 @@ export function supervisorOf(pid: number, { procs, selfPid, supervisors }: Surro
   return null;
 }
 
-/** What is left of the session and the group of an ended worker. They keep its pid from being reused: one that has it shows that they are gone. */
+/**
+ * What is left of the session and the group of an ended worker. The kernel gives its pid to nobody while they exist, so nothing is left
+ * where another process has that pid.
+ */
 export function leftBy(worker: number, { procs, workerTree }: Surroundings): Proc[] {
   const heir = procs.get(worker);
   if (worker <= 1 || workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];

@@ -47,7 +47,6 @@ export interface Me {
 export interface WebhookInfo {
   readonly url: string;
   readonly pending_update_count: number;
-  readonly last_error_date?: number;
   readonly last_error_message?: string;
 }
 
