@@ -6,7 +6,7 @@ import { EXIT } from '../errors.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { duration, type Level } from '../output/words.ts';
+import { count, duration, type Level } from '../output/words.ts';
 import { asRoot } from '../shell.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
@@ -395,7 +395,7 @@ export function unseenText({ count, users, names, stuck }: Survey['uninspectable
   return `${processes(count)} could not be looked into (${which.join(', ')}${held})`;
 }
 
-const processes = (n: number): string => `${n} ${n === 1 ? 'process' : 'processes'}`;
+const processes = (n: number): string => count(n, 'process');
 
 const WHO = 'singlepoll who    # may name what starts them';
 
