@@ -1,4 +1,7 @@
-/** Whose turn it is: events, and work that takes its time, one after the other; and one answer for all that ask meanwhile. PURE. */
+/** Whose turn it is, and when: events and work one after the other, one answer for all that ask meanwhile, pauses that are spread. PURE. */
+
+/** Spreads a pause by ±20 %, so that many do not act at once; `random`: 0 … 1. */
+export const spread = (ms: number, random: number): number => ms * (0.8 + 0.4 * random);
 
 /** Handles events in their order: one that comes while another is handled waits for its turn. */
 export function inOrder<E>(handle: (event: E) => void): (event: E) => void {

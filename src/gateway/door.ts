@@ -7,7 +7,7 @@
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and soon after its timeout at the latest; only the owner is ever given updates.
  */
-import { inOrder } from '../turns.ts';
+import { inOrder, spread } from '../turns.ts';
 
 /** One getUpdates request that a process of the worker has open. */
 export interface Poll {
@@ -245,7 +245,7 @@ const FLOOD_MIN_MS = 1_000;
 /** Back-off before the next attempt, spread by ±20 %. */
 function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
   const [first, factor, longest] = RETRIES[kind];
-  return Math.round(Math.min(longest, first * factor ** Math.min(failures, 30)) * (0.8 + 0.4 * random));
+  return Math.round(spread(Math.min(longest, first * factor ** Math.min(failures, 30)), random));
 }
 
 function answered(door: Door, poll: Poll, atMs: number): Door {

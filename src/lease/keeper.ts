@@ -7,6 +7,7 @@
  * before the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its
  * release; the record is not taken while a worker of ours may live.
  */
+import { spread } from '../turns.ts';
 import type { LeaseRecord, Seen } from './store.ts';
 import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './timing.ts';
 
@@ -293,7 +294,7 @@ function failed(
   k.reach = { ...k.reach, why };
   k.uncertain ||= request.next !== null && !settled;
   // The pause counts from when the request was sent: after a time-out the next one follows at once, as a holder has little time.
-  const pauseMs = (k.role === 'standby' ? pollMs : renewMs / 4) * (0.8 + 0.4 * random);
+  const pauseMs = spread(k.role === 'standby' ? pollMs : renewMs / 4, random);
   k.notBeforeMs = Math.max(atMs, request.sentAtMs + pauseMs);
   if (k.role === 'releasing' && request.kind === 'free') released(step);
 }
@@ -397,7 +398,7 @@ function observe({ k, atMs, random, policy, effects }: Step, current: Seen | nul
   // A machine that was promised the lease takes it at once; if hints arrive, fewer looks suffice.
   const promised = current?.rec.wants === policy.id;
   const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
-  k.dueAtMs = atMs + everyMs * (0.8 + 0.4 * random);
+  k.dueAtMs = atMs + spread(everyMs, random);
 }
 
 function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {

@@ -3,11 +3,11 @@
  * when the right to poll is won and lost. Who may poll and until when is decided in keeper.ts alone.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname, uptime } from 'node:os';
 import type { LeaseConfig } from '../config/checks.ts';
 import { configFailure } from '../config/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { readLink, readText } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
 import type { LeaseEntry, Problem } from '../supervisor/status.ts';
@@ -361,11 +361,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
  * lives in one network namespace of one boot, so the id covers both. Null: the system tells neither.
  */
 function kernelLockId(lockName: string): string | null {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-    const namespace = readlinkSync('/proc/self/ns/net');
-    return createHash('sha256').update(`${boot} ${namespace} ${lockName}`).digest('hex').slice(0, 32);
-  } catch {
-    return null;
-  }
+  const boot = readText('/proc/sys/kernel/random/boot_id')?.trim();
+  const namespace = readLink('/proc/self/ns/net');
+  if (boot === undefined || namespace === null) return null;
+  return createHash('sha256').update(`${boot} ${namespace} ${lockName}`).digest('hex').slice(0, 32);
 }

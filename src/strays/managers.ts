@@ -4,10 +4,10 @@
  * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container labels;
  * pm2 7 lib/Daemon.js (title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment); crontab(5), run-parts(8).
  */
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseObject, readTextFile } from '../config/files.ts';
 import { maskForeign } from '../config/token.ts';
+import { namesIn } from '../files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
@@ -80,13 +80,7 @@ export const linuxEdges = (): ManagerEdges => ({
     const file = readTextFile(path);
     return file.kind === 'text' ? file.text : null;
   },
-  listFolder(path) {
-    try {
-      return readdirSync(path);
-    } catch {
-      return [];
-    }
-  },
+  listFolder: namesIn,
   nameOf: userName,
 });
 

@@ -8,7 +8,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { Ending } from '../supervisor/table.ts';
-import { shared } from '../turns.ts';
+import { shared, spread } from '../turns.ts';
 import type { BotApi, Reply } from './bot-api.ts';
 
 export type ApiReach = ReturnType<typeof createApiReach>;
@@ -159,7 +159,7 @@ export function tokenRefused(
 }
 
 function backoffMs(attempt: number): number {
-  return Math.min(5_000, 500 * 2 ** attempt) * (0.8 + 0.4 * Math.random());
+  return spread(Math.min(5_000, 500 * 2 ** attempt), Math.random());
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
