@@ -57,21 +57,14 @@ export function openHttpClient(
     const socket = createConnection.call(connecting, { ...options, socket: tcp }, () => {}) as Duplex;
     below.set(socket, tcp);
     tcp.on('error', (error) => socket.destroy(error));
-    return limited(socket, 'secureConnect');
-  }
-
-  function limited<T extends Duplex>(socket: T, event: string): T {
-    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
-    const stop = () => clearTimeout(timer);
-    socket.once(event, stop).once('close', stop);
-    return socket;
+    return limited(socket, 'secureConnect', connectTimeoutMs, late());
   }
 
   // Returns the connection at once if possible: the agent does not count one that comes later.
   connecting.createConnection = (options, done) => {
     if (proxy === null) {
       const tcp = connect(options);
-      return secure ? secured(options, tcp) : limited(tcp, 'connect');
+      return secure ? secured(options, tcp) : limited(tcp, 'connect', connectTimeoutMs, late());
     }
     openTunnel(new URL(proxy), `${root.hostname}:${port}`, AbortSignal.timeout(connectTimeoutMs)).then(
       (tcp) => done(null, secure ? secured(options, tcp) : tcp),
@@ -141,6 +134,14 @@ export function openHttpClient(
   }
 
   return { proxied: proxy !== null, begin, giveUp, ask, close: () => soon(() => agent.destroy()) };
+}
+
+/** Destroys a connection on which this event has not come in time. */
+export function limited<T extends Duplex>(socket: T, event: string, timeoutMs: number, error?: Error): T {
+  const timer = setTimeout(() => socket.destroy(error), timeoutMs).unref();
+  const stop = () => clearTimeout(timer);
+  socket.once(event, stop).once('close', stop);
+  return socket;
 }
 
 interface Connecting {
