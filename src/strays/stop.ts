@@ -123,12 +123,11 @@ export async function stopTargets(targets: readonly ProcessId[], options: StopOp
     const untilMs = Math.min(nowMs + pauseMs, giveUpAtMs ?? killAtMs);
     await hands.pause(untilMs - hands.nowMs(), killNow ? undefined : now);
   }
-  const plain = ({ pid, startId }: ProcessId) => ({ pid, startId });
   const survivors = entries.filter(({ gone }) => !gone);
   return {
-    targets: entries.map(plain),
-    survivors: survivors.map(plain),
-    denied: survivors.filter(({ denied }) => denied).map(plain),
+    targets: entries,
+    survivors,
+    denied: survivors.filter(({ denied }) => denied),
     killed: entries.filter(({ sent }) => sent === 'SIGKILL').length,
     tookMs: hands.nowMs() - startedMs,
   };
