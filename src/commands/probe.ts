@@ -114,7 +114,7 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools, sink
   const report = createReport('text', [token], await painter(process.stderr), sink);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   // A lock beside that of `start`, which a probe must not hold.
-  const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), taker);
+  const claim = await claimLock(lockKey(token, 'probe'), taker);
   if (!claim.lock)
     throw new SinglepollError(
       EXIT.otherPoller,

@@ -54,7 +54,7 @@ export type OwnTaker = Taker & { readonly control: string };
  * rejects when `signal` aborts.
  */
 export async function claim(config: Config, taker: OwnTaker, { signal, say, reaches, onWait }: Following) {
-  const key = lockKey(String(config.botId), config.token as string);
+  const key = lockKey(config.token as string);
   const { control } = taker;
   /** Whom the person was told of; undefined: nobody yet. */
   let told: number | null | undefined;
@@ -146,7 +146,7 @@ async function askToHandOver(
  * started again afterwards. Throws SinglepollError.
  */
 export async function seizeLock(config: Config, report: Report, starts: boolean): Promise<Lock> {
-  const key = lockKey(String(config.botId), config.token as string);
+  const key = lockKey(config.token as string);
   const control = controlPath(config.botId);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   let last: Holder | null = null;

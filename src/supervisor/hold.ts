@@ -51,7 +51,7 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
   }
 
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
-    const key: LockKey = lockKey(String(config.botId), config.token as string);
+    const key: LockKey = lockKey(config.token as string);
     let hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
     const isLate = () => performance.now() > hungAtMs;
     const isGone = () => isLate() || !newcomers.some(isAlive);
@@ -90,7 +90,7 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
     release,
     /** Holds the lock of another token, too. Throws SinglepollError 75 where another supervisor has it. */
     async adopt(token: string): Promise<void> {
-      const claimed = await claimLock(lockKey(String(config.botId), token), taker);
+      const claimed = await claimLock(lockKey(token), taker);
       if (!claimed.lock) throw heldError(claimed.holder, taker.control);
       locks.push(claimed.lock);
     },
