@@ -100,7 +100,7 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
 
 /** The worker of a supervisor that does not answer, as far as its processes show it. */
 export function workerAmong(members: readonly Stray[]): StatusDocument['worker'] {
-  const leader = members.find(({ parent, supervisor }) => parent?.pid === supervisor?.pid) ?? members[0];
+  const leader = members.find(({ parent, supervisor }) => parent?.pid === supervisor) ?? members[0];
   if (!leader) return null;
   const { pid, startedAt } = leader;
   const tree = members.flatMap((it) => it.tree).map(({ pid, ppid, command }) => ({ pid, ppid, command }));

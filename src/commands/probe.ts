@@ -10,7 +10,7 @@ import { claimLock, lockKey } from '../lock/lock.ts';
 import { createReport } from '../output/report.ts';
 import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
-import { leaseWords, painter, RIVAL_CURE, RIVAL_ELSEWHERE, span } from '../output/words.ts';
+import { duration, leaseWords, painter, RIVAL_CURE, RIVAL_ELSEWHERE, span } from '../output/words.ts';
 import { askControl } from '../supervisor/control.ts';
 import { presentSupervisor } from '../supervisor/holder.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
@@ -114,7 +114,7 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools, sink
   const report = createReport('text', [token], await painter(process.stderr), sink);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   // A lock beside that of `start`, which a probe must not hold.
-  const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), taker);
+  const claim = await claimLock(lockKey(token, 'probe'), taker);
   if (!claim.lock)
     throw new SinglepollError(
       EXIT.otherPoller,
@@ -165,7 +165,7 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools, sink
 /** Said before anything is disturbed. */
 export function probeNotice(botId: number | null, askedMs: number): string {
   return (
-    `holding getUpdates of bot ${botId} for ${seconds(askedMs)}: whoever polls it gets a 409 Conflict ` +
+    `holding getUpdates of bot ${botId} for ${duration(askedMs)}: whoever polls it gets a 409 Conflict ` +
     '(grammY, Telegraf end at that); updates may come late, none is lost'
   );
 }
@@ -176,14 +176,14 @@ export function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['r
   if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, reacted) };
   if (result === 'none')
     return {
-      message: `none seen in ${seconds(quietMs)}: nobody took the poll from us`,
+      message: `none seen in ${duration(quietMs)}: nobody took the poll from us`,
       hints: [
         `not ruled out: one that ended at the 409 it got from us (grammY, Telegraf), one that comes back more slowly${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}, one that polls seldom and without waiting`,
       ],
     };
   const cannotTell: Record<Reason, readonly [message: string, ...hints: string[]]> = {
     updates: [
-      `, updates are waiting: every poll is answered at once, which takes the poll from nobody; nobody fetched them in ${seconds(tookMs)}`,
+      `, updates are waiting: every poll is answered at once, which takes the poll from nobody; nobody fetched them in ${duration(tookMs)}`,
       'so whoever polls, if anybody does, is busy or hangs. Again when they are fetched: singlepoll who --probe',
     ],
     webhook: [
@@ -195,7 +195,7 @@ export function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['r
       `: a supervisor of this bot (pid ${detail}) started on this machine meanwhile, and its worker is not to be disturbed`,
       'singlepoll status',
     ],
-    interrupted: [`: interrupted after ${seconds(tookMs)}`],
+    interrupted: [`: interrupted after ${duration(tookMs)}`],
     api: [`: the Bot API failed: ${detail}`, 'singlepoll who --probe    # again, when it is back'],
   };
   const [message, ...hints] = cannotTell[reason ?? 'api'];
@@ -205,15 +205,15 @@ export function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['r
 const THOROUGH_MS = 40_000;
 
 function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): string {
-  const seen = `rival seen after ${seconds(afterMs ?? 0)}`;
+  const seen = `rival seen after ${duration(afterMs ?? 0)}`;
   if (conflicts === 0) return `${seen}: an update that waited was fetched by somebody else`;
   const taken = `${seen}: it took the poll from us ${['', 'once', 'twice'][conflicts] ?? `${conflicts} times`}`;
   if (rhythmMs === null)
-    return `${taken} in ${seconds(tookMs)} (409), too ${conflicts === 1 ? 'seldom' : 'irregularly'} for a rhythm`;
-  const rhythm = `${taken} (409), about every ${seconds(rhythmMs)}`;
+    return `${taken} in ${duration(tookMs)} (409), too ${conflicts === 1 ? 'seldom' : 'irregularly'} for a rhythm`;
+  const rhythm = `${taken} (409), about every ${duration(rhythmMs)}`;
   return retryMs === null
     ? `${rhythm}; that is faster than one poller can be, so there are several`
-    : `${rhythm}; it polls again ${seconds(retryMs)} after a conflict, ${hintOfRetry(retryMs)}`;
+    : `${rhythm}; it polls again ${duration(retryMs)} after a conflict, ${hintOfRetry(retryMs)}`;
 }
 
 function rivalHints({ rhythmMs, conflicts }: Verdict, { pids, unseen }: Probed['reacted']): string[] {
@@ -225,6 +225,3 @@ function rivalHints({ rhythmMs, conflicts }: Verdict, { pids, unseen }: Probed['
   if (rhythmMs === null && conflicts > 0) hints.push('singlepoll who --probe=40    # for its rhythm');
   return hints;
 }
-
-/** `3.3 s`, `10 s`. */
-const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;

@@ -15,7 +15,7 @@ const TOKEN_LIKE = /(\d{3,20})(?::|%3a)[\w-]{16,}/gi;
 export const SECRET_MIN = 20;
 /** The same in a path of the API, where `bot` precedes the id. */
 export const BOT_SECRET_MIN = 8;
-export const FOREIGN_TOKEN = /(\d{5,})(?::|%3a)[\w-]{20,}/gi;
+const FOREIGN_TOKEN = /(\d{5,})(?::|%3a)[\w-]{20,}/gi;
 /** A token in exactly @BotFather's form. */
 export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
 
@@ -30,6 +30,11 @@ export function holdsTokenShape(text: string): boolean {
 /** The text with tokens as `123456:…`. */
 export function maskTokens(text: string): string {
   return text.replace(TOKEN_LIKE, '$1:…');
+}
+
+/** The same in the words of other programs, of which less is taken for a token. */
+export function maskForeign(text: string): string {
+  return text.replace(FOREIGN_TOKEN, '$1:…');
 }
 
 /** Checks the shape of a token: returns its bot id, or what is wrong without showing any of it. */

@@ -7,19 +7,20 @@
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and soon after its timeout at the latest; only the owner is ever given updates.
  */
+import { inOrder, spread } from '../turns.ts';
 
 /** One getUpdates request that a process of the worker has open. */
 export interface Poll {
   readonly id: number;
-  /** The process that polls; the same for all if the system does not tell, so that only connections distinguish loops. */
-  readonly poller: string;
+  /** Pid of the process that polls; null: the system does not tell, so that only connections distinguish loops. */
+  readonly poller: number | null;
   readonly connection: number;
   readonly askedAtMs: number;
   /** Clamped like at the server: 0 … 50 s. */
   readonly timeoutMs: number;
 }
 
-export interface UpstreamPoll {
+interface UpstreamPoll {
   readonly attempt: number;
   readonly poll: Poll;
   readonly startedAtMs: number;
@@ -30,7 +31,7 @@ export interface UpstreamPoll {
 }
 
 interface Owner {
-  readonly poller: string;
+  readonly poller: number | null;
   /** The connection of its latest poll; null: it has closed. */
   readonly connection: number | null;
   readonly sinceMs: number;
@@ -38,7 +39,7 @@ interface Owner {
 
 export type Door = Readonly<typeof closedDoor>;
 
-export const closedDoor = {
+const closedDoor = {
   open: false,
   /** In the order of their arrival. */
   polls: [] as readonly Poll[],
@@ -60,15 +61,14 @@ export const closedDoor = {
  * (400, 401 …) and is passed on unchanged; all others are retried.
  */
 export type PollResult =
-  | { readonly kind: 'updates'; readonly count: number }
-  | { readonly kind: 'verdict' | 'conflict' | 'webhook' | 'outage' }
+  | { readonly kind: 'updates' | 'verdict' | 'conflict' | 'webhook' | 'outage' }
   | { readonly kind: 'flood'; readonly retryAfterMs: number };
 
 export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'asked'; readonly poll: Poll }
   /** The client's connection has ended, and with it all its polls. */
   | { readonly kind: 'closed'; readonly connection: number }
-  | { readonly kind: 'gone'; readonly poller: string }
+  | { readonly kind: 'gone'; readonly poller: number | null }
   /** `random` (0 … 1) spreads the retries. */
   | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
   /** `cleared`: the webhook that blocked polls is gone, so retry now. `released`: the worker is to end, so answer all polls. */
@@ -76,7 +76,7 @@ export type DoorEvent = { readonly atMs: number } & (
 );
 
 /** `overdue`: the Bot API accepted the poll but has not answered in time. */
-export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
+type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
 
 export type DoorEffect =
   /** Send this poll to the Bot API; `timeoutMs` is the rest of its own timeout. */
@@ -84,10 +84,9 @@ export type DoorEffect =
   | { readonly do: 'abort'; readonly attempt: number }
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
   | { readonly do: 'empty'; readonly poll: Poll; readonly why: EmptyBecause }
-  | { readonly do: 'accepted'; readonly attempt: number }
+  | { readonly do: 'accepted' }
   /** A second poller of the worker has to wait. */
-  | { readonly do: 'held'; readonly poll: Poll; readonly owner: string }
-  | { readonly do: 'owner'; readonly poller: string; readonly before: string | null };
+  | { readonly do: 'held'; readonly poll: Poll };
 
 export interface DoorPolicy {
   /** An owner that has not polled for this long has stopped. Its handlers may take long between two polls. */
@@ -107,9 +106,9 @@ export const DOOR_POLICY: DoorPolicy = {
   shortestMs: 1_000,
 };
 
-export type DoorStep = readonly [Door, readonly DoorEffect[]];
+type DoorStep = readonly [Door, readonly DoorEffect[]];
 
-export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
+function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
   const settled = settle(taken, event.atMs, policy, effects);
@@ -154,7 +153,7 @@ function asked(door: Door, poll: Poll, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (!owner || !door.open) return next;
   if (owner.poller !== poll.poller) {
-    effects.push({ do: 'held', poll, owner: owner.poller });
+    effects.push({ do: 'held', poll });
     return next;
   }
   // findOwner() is about to find the owner's loop again.
@@ -174,7 +173,7 @@ function busyElsewhere(door: Door, poll: Poll): boolean {
 }
 
 function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
-  effects.push({ do: 'held', poll, owner: poll.poller });
+  effects.push({ do: 'held', poll });
   if (door.seconds.includes(poll.connection)) return door;
   return { ...door, seconds: [...door.seconds, poll.connection] };
 }
@@ -198,7 +197,7 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
 }
 
 /** The connections of a dead process may end later, or never if a child has inherited them. */
-function gone(door: Door, poller: string, atMs: number, effects: DoorEffect[]): Door {
+function gone(door: Door, poller: number | null, atMs: number, effects: DoorEffect[]): Door {
   const left = answerAll(door, atMs, 'gone', effects, (it) => it.poller === poller);
   return left.owner?.poller === poller ? { ...left, owner: null, seconds: [] } : left;
 }
@@ -244,9 +243,9 @@ const RETRIES = {
 const FLOOD_MIN_MS = 1_000;
 
 /** Back-off before the next attempt, spread by ±20 %. */
-export function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
+function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
   const [first, factor, longest] = RETRIES[kind];
-  return Math.round(Math.min(longest, first * factor ** Math.min(failures, 30)) * (0.8 + 0.4 * random));
+  return Math.round(spread(Math.min(longest, first * factor ** Math.min(failures, 30)), random));
 }
 
 function answered(door: Door, poll: Poll, atMs: number): Door {
@@ -286,11 +285,11 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   }
   const { upstream } = door;
   if (upstream && atMs >= acceptedAtMs(upstream, policy)) {
-    effects.push({ do: 'accepted', attempt: upstream.attempt });
+    effects.push({ do: 'accepted' });
     door = { ...door, upstream: { ...upstream, accepted: true } };
   }
   if (!door.open) return door;
-  door = findOwner(door, atMs, policy, effects);
+  door = findOwner(door, atMs, policy);
   const poll = door.polls.find((it) => isNext(door, it) && hasTime(it, atMs, policy));
   if (door.upstream || !poll || atMs < door.notBeforeMs) return door;
   const attempt = door.attempts + 1;
@@ -299,7 +298,7 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   return { ...door, attempts: attempt, upstream: sent };
 }
 
-function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
+function findOwner(door: Door, atMs: number, policy: DoorPolicy): Door {
   const { owner } = door;
   if (owner) {
     // A loop whose connection has ended may go on over a connection on which it was held before.
@@ -310,10 +309,7 @@ function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEf
   }
   // A poll without time left would only delay the others.
   const first = door.polls.find((it) => hasTime(it, atMs, policy));
-  if (!first) return door;
-  if (first.poller !== owner?.poller)
-    effects.push({ do: 'owner', poller: first.poller, before: owner?.poller ?? null });
-  return ownedBy(door, first, atMs);
+  return first ? ownedBy(door, first, atMs) : door;
 }
 
 /** All other connections on which the same process polls, now or before, belong to further loops. */
@@ -376,7 +372,7 @@ function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null 
 export type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 
 /** Performs the effects: polls.ts with sockets, test/simulation/door-gateway.ts in the simulation. */
-export interface DoorEdges {
+interface DoorEdges {
   now(): number;
   /** Calls `due` at this time, never earlier; returns how to cancel that. */
   timer(atMs: number, due: () => void): () => void;
@@ -388,23 +384,10 @@ export interface DoorEdges {
 
 /** Runs the door: handles events one after the other, performs their effects in order, and keeps its one timer. */
 export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY) {
-  const queue: DoorEvent[] = [];
   let door: Door = closedDoor;
-  let isBusy = false;
   let cancelTimer = () => {};
 
-  function send(event: Untimed<DoorEvent>): void {
-    queue.push({ ...event, atMs: edges.now() } as DoorEvent);
-    if (isBusy) return;
-    isBusy = true;
-    try {
-      for (let next = queue.shift(); next; next = queue.shift()) step(next);
-    } finally {
-      isBusy = false;
-    }
-  }
-
-  function step(event: DoorEvent): void {
+  const handle = inOrder((event: DoorEvent) => {
     const [after, effects] = stepDoor(door, event, policy);
     door = after;
     edges.stepped?.(event, after, effects);
@@ -412,6 +395,10 @@ export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLIC
     cancelTimer();
     const { wakeAtMs } = after;
     cancelTimer = wakeAtMs === null ? () => {} : edges.timer(wakeAtMs, () => send({ kind: 'due' }));
+  });
+
+  function send(event: Untimed<DoorEvent>): void {
+    handle({ ...event, atMs: edges.now() } as DoorEvent);
   }
 
   return {

@@ -22,7 +22,7 @@ import { programWords } from './peers.ts';
 import * as rivals from './rivals.ts';
 import * as words from './words.ts';
 
-export interface GatewayWatchOptions {
+interface GatewayWatchOptions {
   readonly report: Report;
   readonly status: { readonly record: StatusRecord; note(event: StatusEvent): void };
   readonly config: Config;

@@ -7,6 +7,7 @@ import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
+import { limited } from '../telegram/http-client.ts';
 
 /** How a connection reached the gateway: through a hook, by CONNECT, or at the gateway's own address. */
 export type Way = 'hook' | 'connect' | 'plain';
@@ -45,14 +46,6 @@ export function createFront(options: FrontOptions) {
   /** How often in a row a program has hung up after its handshake without sending a byte. */
   const silent = new Map<string, number>();
 
-  /** Closes a connection that does not reach `http`, with its own limits, in time. */
-  function limited(socket: Socket): () => void {
-    const timer = setTimeout(() => socket.destroy(), headMs).unref();
-    const stop = () => clearTimeout(timer);
-    socket.once('close', stop);
-    return stop;
-  }
-
   function distrusts(program: string, way: Way): void {
     // A hook's connection can't bypass the gateway.
     if (way === 'connect') distrusting.add(program);
@@ -66,7 +59,7 @@ export function createFront(options: FrontOptions) {
     secureContext ??= createSecureContext({ cert, key });
     const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
     ways.set(secure, way);
-    const inTime = limited(socket);
+    limited(secure, 'secure', headMs);
     const failed = (error: NodeJS.ErrnoException) => {
       // An alert from the client; any other error is a broken connection.
       if (error.code?.startsWith('ERR_SSL_')) void program().then((it) => it !== null && distrusts(it, way));
@@ -74,7 +67,6 @@ export function createFront(options: FrontOptions) {
     };
     secure.once('error', failed);
     secure.once('secure', () => {
-      inTime();
       secure.off('error', failed);
       if (way === 'connect') void program().then((it) => it !== null && watchSilence(secure, it));
       http.emit('connection', secure);
@@ -126,9 +118,8 @@ export function createFront(options: FrontOptions) {
       });
       return createServer({ noDelay: true }, (socket) => {
         socket.once('error', () => socket.destroy());
-        const inTime = limited(socket);
+        limited(socket, 'data', headMs);
         socket.once('data', (first: Buffer) => {
-          inTime();
           socket.pause();
           socket.unshift(first);
           if (first[0] === TLS_HANDSHAKE) decrypt(http, socket, 'hook', () => programOf(socket));

@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { unescape as percentDecode } from 'node:querystring';
 import { parseObject } from '../config/files.ts';
 
-export type Route =
+type Route =
   | { readonly kind: 'api'; readonly token: string; readonly test: boolean; readonly method: string }
   | { readonly kind: 'file'; readonly token: string; readonly test: boolean; readonly path: string }
   | { readonly kind: 'control'; readonly path: string }
@@ -83,7 +83,7 @@ export function booleanArg(args: Args, name: string): boolean {
   return ['true', 'yes', '1'].includes(args.get(name).trim().toLowerCase());
 }
 
-export function addFormParams(text: string, args: Args): void {
+function addFormParams(text: string, args: Args): void {
   for (const [name, value] of new URLSearchParams(text)) args.add(name, value);
 }
 

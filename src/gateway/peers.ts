@@ -7,16 +7,17 @@ import type { Socket } from 'node:net';
 import { aliveStat, argvOf, listPids } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/sockets.ts';
 import { plainCommand } from '../output/plain.ts';
+import { shared } from '../turns.ts';
 
 /** One connection of a process of the worker. */
 export interface Poller {
   readonly kind: 'poller';
-  /** The process's pid; `worker` if the system does not tell it. */
-  readonly name: string;
+  /** Null: the system does not tell. */
+  readonly pid: number | null;
   readonly connection: number;
 }
 
-export type Caller =
+type Caller =
   | Poller
   /** Not of the worker's tree. Pid null: it can't be seen. */
   | { readonly kind: 'stranger'; readonly pid: number | null }
@@ -29,7 +30,7 @@ export interface PeersOptions {
   /** Reads new processes' environments, by which those are found that have left the tree. */
   readonly learnTree: () => Promise<unknown>;
   readonly onLeft: (connection: number) => void;
-  readonly onDeath: (name: string) => void;
+  readonly onDeath: (pid: number) => void;
 }
 
 /** When to look whether a process is dead, after its sockets have closed. */
@@ -42,7 +43,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   /** The worker, and its processes that have polled: looked at first. */
   const known = new Set<number>();
   let lastConnection = 0;
-  let learning: Promise<unknown> | null = null;
+  const learn = shared(learnTree);
   let stranger: number | null = null;
   let namedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -83,11 +84,11 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     if (!poller) return;
     pollers.delete(socket);
     onLeft(poller.connection);
-    const pid = pidOf(poller.name);
+    const { pid } = poller;
     const look = () => {
       if (pid === null || !known.has(pid) || aliveStat(pid)) return;
       known.delete(pid);
-      onDeath(poller.name);
+      onDeath(pid);
     };
     for (const ms of DEATH_LOOKS_MS) setTimeout(look, ms).unref();
   }
@@ -98,11 +99,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       if (before) return before;
       let found = holder(socket, known);
       if (found === 'nobody') {
-        // Callers that come meanwhile share the result.
-        learning ??= learnTree().finally(() => {
-          learning = null;
-        });
-        await learning.catch(() => {});
+        await learn().catch(() => {});
         found = holder(socket, tree());
       }
       const meanwhile = pollers.get(socket);
@@ -110,8 +107,8 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       if (found === 'gone') return { kind: 'gone' };
       if (found === 'nobody') return { kind: 'stranger', pid: strangerAt(socket) };
       if (found !== 'unknown') known.add(found);
-      const name = found === 'unknown' ? 'worker' : String(found);
-      const poller: Poller = { kind: 'poller', name, connection: ++lastConnection };
+      const pid = found === 'unknown' ? null : found;
+      const poller: Poller = { kind: 'poller', pid, connection: ++lastConnection };
       pollers.set(socket, poller);
       return poller;
     },
@@ -125,9 +122,6 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     },
   };
 }
-
-/** The pid of a poller by its name; null: the system does not tell. */
-export const pidOf = (name: string): number | null => Number(name) || null;
 
 /** A process's words up to its script, as the interpreter alone would not identify the program. */
 export function programWords(pid: number | null): string {

@@ -14,7 +14,7 @@ import {
 } from './door.ts';
 import type { GatewayNews } from './events.ts';
 import type { Args } from './params.ts';
-import { type Poller, pidOf } from './peers.ts';
+import type { Poller } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, stepLedger } from './theft.ts';
 
@@ -48,9 +48,9 @@ const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 export function createPolls(options: PollsOptions) {
   const { client, root, prefix, mayPoll, ownWebhook, onNews } = options;
   const waiting = new Map<number, Asked>();
-  /** Of the poll upstream. */
+  /** Gives up the poll upstream. */
   let giveUp = new AbortController();
-  /** While the door decides what happens to it. `updates`: its ids; null: it is an error. */
+  /** The answer to the poll upstream, while the door decides what happens to it. `updates`: their ids; null: it is an error. */
   let received: { readonly answer: WholeAnswer; readonly updates: readonly number[] | null } | null = null;
   let lastPoll = 0;
   let closed = false;
@@ -189,7 +189,7 @@ export function createPolls(options: PollsOptions) {
       case 'ok':
         if (!Array.isArray(reply.result)) return outage('an answer that is none to getUpdates');
         onNews({ kind: 'accepted', answered: true });
-        return { kind: 'updates', count: reply.result.length };
+        return { kind: 'updates' };
       case 'flood':
         onNews({ kind: 'flood', retryAfterMs: reply.retryAfterMs });
         return { kind: 'flood', retryAfterMs: reply.retryAfterMs };
@@ -229,12 +229,12 @@ export function createPolls(options: PollsOptions) {
   function tellHeld(poll: Poll): void {
     const { owner } = loop.door;
     if (!heldPolls(loop.door).includes(poll) || !owner) return;
-    onNews({ kind: 'second', owner: pidOf(owner.poller), held: pidOf(poll.poller) });
+    onNews({ kind: 'second', owner: owner.poller, held: poll.poller });
   }
 
   return {
     ask(asked: Asked): void {
-      const { name: poller, connection } = asked.poller;
+      const { pid: poller, connection } = asked.poller;
       const id = ++lastPoll;
       const { offset, timeoutMs } = readPoll(asked.args);
       waiting.set(id, asked);

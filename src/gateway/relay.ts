@@ -7,7 +7,7 @@ import { showHttpAddress } from '../config/values.ts';
 import { type HttpClient, openHttpClient, openTunnel, proxyOf } from '../telegram/http-client.ts';
 import { answerJson, errorBody } from './request.ts';
 
-export interface RelayOptions {
+interface RelayOptions {
   readonly client: HttpClient;
   readonly path: string;
   readonly body?: Buffer;

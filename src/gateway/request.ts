@@ -27,7 +27,7 @@ export type Target =
     };
 
 /** How a request came, and its path, or its whole URL for `other-host`. */
-export interface Asked {
+interface Asked {
   readonly by: PollWay | 'other-host';
   readonly url: string;
 }

@@ -12,7 +12,7 @@ export interface RivalryPolicy {
   readonly onRival: 'yield' | 'insist' | null;
 }
 
-export interface Overlap {
+interface Overlap {
   readonly sinceMs: number;
   readonly lastKickMs: number;
   readonly kicks: number;
@@ -130,7 +130,7 @@ export function quietAtMs({ overlap }: Rivalry): number | null {
   return overlap.lastKickMs + Math.min(QUIET_MAX_MS, Math.max(QUIET_MIN_MS, 2 * everyMs));
 }
 
-export function rhythmOf({ sinceMs, lastKickMs, kicks, livedMs }: Overlap): Rhythm | null {
+function rhythmOf({ sinceMs, lastKickMs, kicks, livedMs }: Overlap): Rhythm | null {
   if (kicks < 2) return null;
   return { everyMs: (lastKickMs - sinceMs) / (kicks - 1), reactionMs: livedMs / (kicks - 1) };
 }

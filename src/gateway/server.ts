@@ -5,10 +5,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
+import { shared } from '../turns.ts';
 import { heldPolls } from './door.ts';
 import { createFront, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
-import { createPeers, type PeersOptions, type Poller, pidOf, programWords } from './peers.ts';
+import { createPeers, type PeersOptions, type Poller, programWords } from './peers.ts';
 import { createPolls, type PollsOptions } from './polls.ts';
 import { createForeign, relay } from './relay.ts';
 import { answerError, askedOf, type Target, targetOf } from './request.ts';
@@ -63,7 +64,6 @@ export function createGateway(options: GatewayOptions) {
   type Endpoint = Awaited<ReturnType<typeof listen>>;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
-  let preparing: Promise<void> | null = null;
   let ownWebhook = false;
   let closed = false;
   const foreign = intercept && createForeign(intercept.env);
@@ -88,7 +88,7 @@ export function createGateway(options: GatewayOptions) {
       mayPass: () => intercept.foreign && workerToken === token,
       async programOf(socket) {
         const caller = await peers.find(socket);
-        return caller.kind === 'poller' ? programWords(pidOf(caller.name)) : null;
+        return caller.kind === 'poller' ? programWords(caller.pid) : null;
       },
       onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
     });
@@ -191,7 +191,7 @@ export function createGateway(options: GatewayOptions) {
     // Checked before the body is read, as strangers could fill our memory with bodies.
     const poller = await callerOf(request, response);
     if (poller === null) return;
-    onNews({ kind: 'came', by, pid: pidOf(poller.name) });
+    onNews({ kind: 'came', by, pid: poller.pid });
     const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
     // The connection or its worker may have ended meanwhile.
     if ((await peers.find(request.socket)) === poller)
@@ -231,18 +231,12 @@ export function createGateway(options: GatewayOptions) {
   return {
     leave,
     /** Opens the next worker's endpoint; rejects with the system's error. Simultaneous calls share it. */
-    prepare(): Promise<void> {
-      if (coming || closed || (options.port !== null && present)) return Promise.resolve();
-      preparing ??= listen(options.port ?? 0)
-        .then((opened) => {
-          if (closed) opened.close();
-          else coming = opened;
-        })
-        .finally(() => {
-          preparing = null;
-        });
-      return preparing;
-    },
+    prepare: shared(async () => {
+      if (coming || closed || (options.port !== null && present)) return;
+      const opened = await listen(options.port ?? 0);
+      if (closed) opened.close();
+      else coming = opened;
+    }),
     ready: () => coming !== null || (options.port !== null && present !== null),
     /** Shuts the last worker's endpoint, and returns the API root for the next one; `rotated`: the bot's token if that has changed. */
     next(rotated = token): string {
@@ -285,8 +279,8 @@ export function createGateway(options: GatewayOptions) {
       const { owner } = polls.door();
       const held = new Set(heldPolls(polls.door()).map(({ poller }) => poller));
       return [
-        ...(owner === null ? [] : [{ pid: pidOf(owner.poller), role: 'owner' as const }]),
-        ...[...held].map((it) => ({ pid: pidOf(it), role: 'held' as const })),
+        ...(owner === null ? [] : [{ pid: owner.poller, role: 'owner' as const }]),
+        ...[...held].map((pid) => ({ pid, role: 'held' as const })),
       ];
     },
     close(): void {

@@ -17,7 +17,7 @@ interface AskedPoll {
   readonly unsure: boolean;
 }
 
-export type Ledger = Readonly<typeof emptyLedger>;
+type Ledger = Readonly<typeof emptyLedger>;
 
 export const emptyLedger = {
   /** The highest id that the worker was given, and when; null: the next id is not known. */

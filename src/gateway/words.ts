@@ -54,7 +54,7 @@ export function nobodyHereWords(isBlind: boolean, isRoot: boolean): { text: stri
 /** The loser gets its 409 at once or 3 s later, waits as its library does, and polls again. */
 export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {
   const retryMs = reactionMs >= CONFLICT_HOLD_MS ? reactionMs - CONFLICT_HOLD_MS : reactionMs;
-  return `about every ${seconds(everyMs)}: it polls again ${seconds(retryMs)} after a 409, ${hintOfRetry(retryMs)}`;
+  return `about every ${duration(everyMs)}: it polls again ${duration(retryMs)} after a 409, ${hintOfRetry(retryMs)}`;
 }
 
 const RETRIES: readonly (readonly [belowMs: number, who: string])[] = [
@@ -99,5 +99,3 @@ export const UNSEALED = 'the worker uses the real token, not the sealed one it w
 export const UNSEALED_CURE =
   'let the environment win over .env (no override in load_dotenv), or take the token out of .env';
 export const WEBHOOK_CURE = 'singlepoll who    # one that holds the token calls setWebhook';
-
-const seconds = (ms: number): string => `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;

@@ -96,7 +96,7 @@ export async function openHttpService(
       if (!(await open()))
         throw new SinglepollError(
           EXIT.config,
-          `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${holderWords(address.port)}`,
+          `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${await holderWords(address.port)}`,
           'singlepoll start --http PORT …    # another port, or stop what has this one',
         );
       announce();
@@ -109,9 +109,9 @@ export async function openHttpService(
 }
 
 /** `pid 4711 (nginx -g …)`. */
-function holderWords(port: number): string {
-  const pid = portHolder(port);
-  return pid === null ? 'another program' : `pid ${pid} (${plainCommand(argvOf(pid), 60)})`;
+async function holderWords(port: number): Promise<string> {
+  const pid = await portHolder(port);
+  return typeof pid === 'number' ? `pid ${pid} (${plainCommand(argvOf(pid), 60)})` : 'another program';
 }
 
 /** `target`: in the request line, unchanged. */

@@ -14,7 +14,7 @@ import { BOT_API_HOST, makeCertificates } from './certificates.ts';
 import { filePhpTrusts, jvmAuthorities, type TrustFiles, writeTrustFiles } from './trust.ts';
 import { interceptVariables, type Runtime } from './variables.ts';
 
-export interface InterceptOptions {
+interface InterceptOptions {
   readonly mode: 'auto' | 'proxy';
   readonly command: readonly string[];
   /** What the worker would get without us. */
@@ -100,12 +100,12 @@ function readHooks(folder: string): string | null {
 }
 
 /**
- * Node, Ruby and PHP end at their start where they can't read a hook, and what root starts may change its user. Another user's programs
- * are ours, and stay so.
+ * Node, Ruby and PHP end at their start where they can't read a hook, and a worker that root starts may change its user. One that another
+ * user starts can't, and reads what we read.
  */
 function readableByAll(folder: string): boolean {
   if (!isRoot()) return true;
-  // What is missing is told of as that.
+  // A file that is missing is reported as missing, not as unreadable.
   const allows = (path: string, bit: number) =>
     ((fs.statSync(path, { throwIfNoEntry: false })?.mode ?? bit) & bit) !== 0;
   for (let above = folder; above !== dirname(above); above = dirname(above))

@@ -4,7 +4,10 @@ import { distFile, runTool } from '../tools.ts';
 
 export type Language = 'python' | 'js' | 'go';
 
-/** Language, name, import, line: those of the libraries' documentation; none where it speaks MTProto. The last of a language: its own calls. */
+/**
+ * Language, name, import, and the line of the library's documentation; a library that speaks MTProto has none. The last row of each language
+ * is for bots that call the API themselves.
+ */
 export const LIBRARIES = String.raw`
 js      grammY                 ["'\x60](npm:|https://deno\.land/x/)?(grammy|@grammyjs/)  new Bot(token, { client: { apiRoot: process.env.TELEGRAM_API_ROOT } })
 js      Telegraf               ["'\x60]telegraf["'\x60/]       new Telegraf(token, { telegram: { apiRoot: process.env.TELEGRAM_API_ROOT } })

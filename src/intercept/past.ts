@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { argvOf, readLink, readText } from '../machine/procfs.ts';
 import { findLine, type Language } from './libraries.ts';
 
-export interface Past {
+interface Past {
   readonly why: string;
   readonly cure: string;
 }

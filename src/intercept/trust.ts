@@ -28,7 +28,7 @@ const SYSTEM_BUNDLES = [
   '/etc/ssl/cert.pem',
 ];
 
-/** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it has trusted before, if any; `jvm`: whom Java has. */
+/** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it trusts by itself, if any; `jvm`: whom Java does. */
 export function writeTrustFiles(authority: Buffer, prepend: string, php = '', jvm: readonly Buffer[] = []) {
   try {
     removeAbandoned();
@@ -91,7 +91,7 @@ function certificatesIn(pem: string): Buffer[] {
   return [...blocks].map(([, text = '']) => Buffer.from(text, 'base64'));
 }
 
-/** The file of trusted certificates that its settings name: where they come from is compiled in. Its curl reads `openssl.cafile`, too. */
+/** The file of trusted certificates that PHP's settings name; where the settings lie, only PHP knows. Its curl reads `openssl.cafile`, too. */
 export function filePhpTrusts([program = '']: readonly string[], env: Environment, cwd: string): string {
   const php = /^php[\d.]*$/.test(basename(program)) ? program : 'php';
   const code = "echo ini_get('openssl.cafile') ?: ini_get('curl.cainfo');";

@@ -66,7 +66,7 @@ export async function lookAtLease(url: string, botId: number): Promise<LeaseEntr
  * Loads the engine that the URL names; connects to nothing yet. Throws LeaseConfigError for what is wrong with the URL or the
  * files it names. `botId`: the digits before the token's colon, never the token.
  */
-export async function openStore(text: string, botId: number | string): Promise<LeaseStore> {
+export async function openStore(text: string, botId: number): Promise<LeaseStore> {
   const url = parseLeaseUrl(text);
   const name = `singlepoll/${botId}`;
   switch (url.kind) {

@@ -6,7 +6,7 @@ import { parseObject } from '../config/files.ts';
 import { PROBE_AFTER_MS } from './store.ts';
 import type { LeaseTls } from './url.ts';
 
-export interface HttpCall {
+interface HttpCall {
   readonly method: 'GET' | 'POST' | 'PUT';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;

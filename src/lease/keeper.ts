@@ -7,6 +7,7 @@
  * before the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its
  * release; the record is not taken while a worker of ours may live.
  */
+import { spread } from '../turns.ts';
 import type { LeaseRecord, Seen } from './store.ts';
 import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './timing.ts';
 
@@ -37,8 +38,6 @@ interface Held {
   readonly since: string;
   /** The record names another holder or is gone, so there is nothing to free. */
   readonly taken: boolean;
-  /** The machine that asks for a hand-over, once that was reported. */
-  readonly wants: string | null;
 }
 
 /** `ask` writes our wish for a hand-over into another machine's record; `mark` writes a vacant record after one has vanished. */
@@ -84,6 +83,7 @@ export const newKeeper = {
   /** Time may have passed unnoticed, so answers to requests up to this number prove nothing. */
   doubtUpTo: 0,
   doubted: false,
+  /** Until the lease is won, its holder is to be asked to hand it over. */
   wish: false,
   /** Whether the engine answers; null: it was not asked yet. */
   reach: null as
@@ -101,11 +101,8 @@ export type Outcome =
 
 /** `random` (0 … 1) spreads actions that many machines would take at once. */
 export type KeeperEvent = { readonly atMs: number; readonly unixMs: number; readonly random: number } & (
-  | { readonly kind: 'seek'; readonly takeover: boolean }
-  | { readonly kind: 'quit' }
+  | { readonly kind: 'seek' | 'quit' | 'hint' | 'due' }
   | { readonly kind: 'answer'; readonly request: number; readonly outcome: Outcome }
-  | { readonly kind: 'hint' }
-  | { readonly kind: 'due' }
   /** Time may have passed that none of our clocks counted. */
   | { readonly kind: 'doubt' }
   /** The worker's whole tree is reaped: the record may be freed. */
@@ -126,9 +123,8 @@ export type KeeperEffect =
   | { readonly do: 'lost'; readonly why: 'deadline' | 'taken'; readonly killByMs: number }
   | { readonly do: 'kill' }
   /** Another machine asks for a hand-over: stop the worker gracefully, then release. */
-  | { readonly do: 'asked'; readonly by: string }
-  /** `free`: the record says that the lease is free. */
-  | { readonly do: 'released'; readonly free: boolean }
+  | { readonly do: 'asked' }
+  | { readonly do: 'released' }
   /** The engine refused the first look, and waiting does not cure that. */
   | { readonly do: 'refused'; readonly why: string }
   | { readonly do: 'unreachable'; readonly why: string }
@@ -197,7 +193,7 @@ function take(step: Step, event: KeeperEvent): void {
   switch (event.kind) {
     case 'seek':
       if (k.role !== 'idle') break;
-      set(k, { role: 'standby', sight: null, term: null, dueAtMs: atMs, wish: event.takeover });
+      set(k, { role: 'standby', sight: null, term: null, dueAtMs: atMs });
       break;
     case 'quit':
       if (k.role === 'standby') set(k, { role: 'idle', sight: null });
@@ -249,13 +245,13 @@ function lose({ k, atMs, policy, effects }: Step, why: 'deadline' | 'taken'): vo
 function release(step: Step): void {
   const { k, atMs, policy } = step;
   if (k.role !== 'leader' && k.role !== 'closing') return;
-  if (k.term?.taken || isGone(k.term?.seen ?? null)) return void released(step, false);
+  if (k.term?.taken || isGone(k.term?.seen ?? null)) return void released(step);
   const releaseByMs = atMs + policy.timing.requestMs;
   set(k, { role: 'releasing', doubted: false, notBeforeMs: atMs, releaseByMs });
 }
 
-function released({ k, effects }: Step, free: boolean): void {
-  effects.push({ do: 'released', free });
+function released({ k, effects }: Step): void {
+  effects.push({ do: 'released' });
   set(k, { role: 'idle', term: null, sight: null });
 }
 
@@ -298,9 +294,9 @@ function failed(
   k.reach = { ...k.reach, why };
   k.uncertain ||= request.next !== null && !settled;
   // The pause counts from when the request was sent: after a time-out the next one follows at once, as a holder has little time.
-  const pauseMs = (k.role === 'standby' ? pollMs : renewMs / 4) * (0.8 + 0.4 * random);
+  const pauseMs = spread(k.role === 'standby' ? pollMs : renewMs / 4, random);
   k.notBeforeMs = Math.max(atMs, request.sentAtMs + pauseMs);
-  if (k.role === 'releasing' && request.kind === 'free') released(step, false);
+  if (k.role === 'releasing' && request.kind === 'free') released(step);
 }
 
 function remember({ k }: Step, { rec: { seq, epoch, ttl } }: Seen): void {
@@ -318,7 +314,7 @@ function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): v
       if (k.role === 'standby' && !(proves && atMs < sentAtMs + stopAfterMs(timing) - 1))
         return void observe(step, seen);
       const { epoch, since = '' } = seen.rec;
-      k.term = { epoch, seen, sentAtMs, since, taken: false, wants: null };
+      k.term = { epoch, seen, sentAtMs, since, taken: false };
       if (k.role !== 'standby') {
         k.role = 'closing';
         return void release(step);
@@ -335,7 +331,7 @@ function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): v
       break;
     default:
       if (k.role === 'standby') observe(step, seen);
-      if (k.role === 'releasing' && kind === 'free') released(step, true);
+      if (k.role === 'releasing' && kind === 'free') released(step);
   }
 }
 
@@ -356,7 +352,7 @@ function shown(step: Step, request: Request, current: Seen | null): void {
       const isOurs = current !== null && isMine(current.rec, k.term!, policy);
       k.term = isOurs ? { ...k.term!, seen: current } : { ...k.term!, taken: true };
       // A record that is gone is not freed either, as another machine may have held it meanwhile.
-      if (!isOurs && k.role === 'releasing') released(step, false);
+      if (!isOurs && k.role === 'releasing') released(step);
     }
   }
 }
@@ -381,9 +377,10 @@ function recognise(step: Step, current: Seen | null): void {
   }
   const write = k.writes.find(({ seq }) => seq === current.rec.seq);
   if (!isMine(current.rec, term, policy) || !write) return void lose(step, 'taken');
-  const wants = current.rec.wants ?? null;
-  if (wants !== null && wants !== term.wants && wants !== policy.id) effects.push({ do: 'asked', by: wants });
-  k.term = { ...term, seen: current, wants };
+  const { wants } = current.rec;
+  if (wants !== undefined && wants !== term.seen?.rec.wants && wants !== policy.id)
+    effects.push({ do: 'asked' });
+  k.term = { ...term, seen: current };
   if (write.sentAtMs < term.sentAtMs) {
     effects.push({ do: 'rolled-back' });
     doubt(step);
@@ -401,7 +398,7 @@ function observe({ k, atMs, random, policy, effects }: Step, current: Seen | nul
   // A machine that was promised the lease takes it at once; if hints arrive, fewer looks suffice.
   const promised = current?.rec.wants === policy.id;
   const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
-  k.dueAtMs = atMs + everyMs * (0.8 + 0.4 * random);
+  k.dueAtMs = atMs + spread(everyMs, random);
 }
 
 function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
@@ -411,7 +408,7 @@ function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
 
 function settle(step: Step): void {
   const { k, atMs, policy } = step;
-  if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step, false);
+  if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step);
   if (k.request !== null || atMs < k.notBeforeMs) return;
   const kind = nextKind(step);
   if (kind === null) return;

@@ -3,15 +3,16 @@
  * when the right to poll is won and lost. Who may poll and until when is decided in keeper.ts alone.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname, uptime } from 'node:os';
 import type { LeaseConfig } from '../config/checks.ts';
 import { configFailure } from '../config/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { readLink, readText } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
 import type { LeaseEntry, Problem } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
+import { inOrder } from '../turns.ts';
 import { holderOf, leaseEntry, openStore } from './glance.ts';
 import {
   holds,
@@ -45,7 +46,7 @@ export type LeaseEvent =
 
 export type Lease = ReturnType<typeof createLease>;
 
-export interface LeaseOptions {
+interface LeaseOptions {
   readonly timing: LeaseTiming;
   readonly takeover: boolean;
   /** Do not stand by, but end if another machine holds it. */
@@ -97,13 +98,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   const policy: KeeperPolicy = {
     ...{ timing, lock, host: hostname(), pid: process.pid, id: options.id ?? randomUUID() },
   };
-  const queue: KeeperEvent[] = [];
-  let keeper: Keeper = newKeeper;
-  let busy = false;
+  let keeper: Keeper = { ...newKeeper, wish: options.takeover };
   let unwatch: (() => void) | null = null;
   let timer: NodeJS.Timeout | undefined;
   let won: (() => void) | null = null;
-  let { takeover } = options;
   /** Whether, since we seek the lease, another machine held it (its name), or the record was missing. */
   let metHolder: string | null = null;
   let metNobody = false;
@@ -124,21 +122,16 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   }
 
   function enqueue(event: Untimed<KeeperEvent>, { nowMs, unixMs }: ClockLook): void {
-    queue.push({ ...event, atMs: nowMs, unixMs, random: Math.random() } as KeeperEvent);
-    if (busy) return;
-    busy = true;
-    try {
-      for (let next = queue.shift(); next; next = queue.shift()) {
-        const [state, effects] = stepKeeper(keeper, next, policy);
-        keeper = state;
-        for (const effect of effects) perform(effect, next.atMs);
-        losePatience(next.atMs);
-      }
-    } finally {
-      busy = false;
-    }
-    for (const check of waiting) check();
+    handle({ ...event, atMs: nowMs, unixMs, random: Math.random() } as KeeperEvent);
   }
+
+  const handle = inOrder((event: KeeperEvent) => {
+    const [state, effects] = stepKeeper(keeper, event, policy);
+    keeper = state;
+    for (const effect of effects) perform(effect, event.atMs);
+    losePatience(event.atMs);
+    for (const check of waiting) check();
+  });
 
   function perform(effect: KeeperEffect, atMs: number): void {
     switch (effect.do) {
@@ -236,11 +229,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     metHolder = null;
     metNobody = false;
     unwatch ??= store.watch(2 * timing.pollMs, () => send({ kind: 'hint' }));
-    send({ kind: 'seek', takeover });
+    send({ kind: 'seek' });
   }
 
   function begin(epoch: number): void {
-    takeover = false;
     wasFree = metHolder === null && !metNobody;
     line(
       `ours (epoch ${epoch}), in ${engine}: this machine may poll; renewed every ${duration(timing.renewMs)}, another may take over ${duration(timing.ttlMs)} after the last renewal`,
@@ -280,7 +272,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
       return;
     }
     line(
-      `standing by: ${holder} may poll (epoch ${rec.epoch})${takeover ? '; asking it to hand over' : ''}; takes over when it lets go, or has not renewed it for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
+      `standing by: ${holder} may poll (epoch ${rec.epoch})${keeper.wish ? '; asking it to hand over' : ''}; takes over when it lets go, or has not renewed it for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
     );
   }
 
@@ -369,11 +361,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
  * lives in one network namespace of one boot, so the id covers both. Null: the system tells neither.
  */
 function kernelLockId(lockName: string): string | null {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-    const namespace = readlinkSync('/proc/self/ns/net');
-    return createHash('sha256').update(`${boot} ${namespace} ${lockName}`).digest('hex').slice(0, 32);
-  } catch {
-    return null;
-  }
+  const boot = readText('/proc/sys/kernel/random/boot_id')?.trim();
+  const namespace = readLink('/proc/self/ns/net');
+  if (boot === undefined || namespace === null) return null;
+  return createHash('sha256').update(`${boot} ${namespace} ${lockName}`).digest('hex').slice(0, 32);
 }

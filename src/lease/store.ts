@@ -84,7 +84,7 @@ export interface Seen {
 }
 
 /** `ok: false` only if the write was surely not applied; `current` is the record that is there, null if there is none. */
-export type CasResult = { ok: true; rev: Rev } | { ok: false; current: Seen | null };
+type CasResult = { ok: true; rev: Rev } | { ok: false; current: Seen | null };
 
 /** Nothing is retried or queued; `ms` is a hard limit. Rejects with LeaseIoError or LeaseConfigError only. */
 export interface LeaseStore {

@@ -6,7 +6,7 @@ import { LEASE_URL, maskLeaseUrl } from '../config/targets.ts';
 import { LeaseConfigError } from './store.ts';
 import { timingOf } from './timing.ts';
 
-export type EngineKind = 'redis' | 'postgres' | 'etcd' | 'kubernetes';
+type EngineKind = 'redis' | 'postgres' | 'etcd' | 'kubernetes';
 
 export type LeaseUrl = Readonly<ReturnType<typeof parseLeaseUrl>>;
 

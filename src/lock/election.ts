@@ -17,7 +17,7 @@ export type Shown =
   /** It gave a wrong answer: another program that only blocks the name. */
   | 'liar';
 
-export type Decision =
+type Decision =
   | { readonly kind: 'bind'; readonly name: number }
   | { readonly kind: 'hold' }
   /** Another supervisor is about to take the lock or to leave: look again soon. */

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ownerOf, pidNamespace, readLink, readText, statOf } from '../machine/procfs.ts';
-import { ownersOfSockets } from '../machine/sockets.ts';
+import { findOwners } from '../machine/sockets.ts';
 import { isSinglepoll } from '../strays/bystander.ts';
 import { createInspector } from '../strays/inspector.ts';
 import { readProgram } from '../strays/program.ts';
@@ -34,7 +34,7 @@ export interface Holder {
 /** A process that has bound a name and gives wrong answers. */
 export type Squatter = Pick<Holder, 'pid' | 'uid' | 'comm'>;
 
-/** On one name. `holder`: of one that a supervisor may have bound. */
+/** What a look at one name has shown. `holder`: the process behind a name that a supervisor may have bound. */
 export interface Verdict {
   readonly shown: Shown;
   readonly holder?: Holder;
@@ -94,7 +94,7 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
     // A hanging supervisor is looked up only once, as that starts a process. One that is ending, or that has too many
     // connections, closes ours.
     if (reply.kind === 'silent') quiet ??= await silent(sockets);
-    const isOver = performance.now() > patientUntilMs || (quiet && isStopped(quiet.holder?.pid ?? null));
+    const isOver = performance.now() > patientUntilMs || (quiet && cannotAnswer(quiet.holder?.pid ?? null));
     if (isOver) return quiet ?? (await silent(sockets));
     await pause(Math.min(100, 5 * tries));
   }
@@ -125,7 +125,7 @@ function isFrom(it: SocketProcess, answer: Answer): boolean {
 }
 
 /** True for a process stopped by SIGSTOP or a debugger, which will not answer, and for one that can't be seen from here. */
-function isStopped(pid: number | null): boolean {
+function cannotAnswer(pid: number | null): boolean {
   const state = pid === null ? undefined : statOf(pid)?.state;
   return state === undefined || state === 'T' || state === 't';
 }
@@ -151,13 +151,10 @@ type SocketProcess = NonNullable<ReturnType<typeof processOf>>;
 /** The processes that have each socket open. Sockets without a process that this user may see are left out. */
 export async function processesOf(
   inodes: readonly number[],
-  hintPids: readonly number[] = [],
+  likely?: readonly number[],
 ): Promise<Map<number, SocketProcess[]>> {
-  if (inodes.length === 0) return new Map();
-  let owners = await ownersOfSockets(inodes, hintPids);
-  if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
   const found = new Map<number, SocketProcess[]>();
-  for (const [inode, pids] of owners) {
+  for (const [inode, pids] of await findOwners(inodes, likely)) {
     const processes = pids.map(processOf).filter((it) => it !== null);
     if (processes.length > 0) found.set(inode, processes);
   }
@@ -189,7 +186,7 @@ export async function runsSinglepoll(pid: number): Promise<boolean | null> {
   return it ? isSinglepoll(readProgram(it.argv)) : null;
 }
 
-export interface BoundSocket {
+interface BoundSocket {
   readonly inode: number;
   /** False: bind(2) was called, listen(2) was not. */
   readonly listening: boolean;

@@ -27,7 +27,7 @@ export interface Answer extends Identity {
   readonly holds: boolean;
 }
 
-export type Reply =
+type Reply =
   | { readonly kind: 'proven'; readonly answer: Answer }
   | { readonly kind: 'wrong' }
   | { readonly kind: 'silent' }
@@ -107,7 +107,8 @@ export interface LockKey {
 const NAMES = 4;
 
 /** With `purpose` it is the key of another lock than the supervisor's. */
-export function lockKey(botId: string, token: string, purpose = ''): LockKey {
+export function lockKey(token: string, purpose = ''): LockKey {
+  const botId = token.slice(0, token.indexOf(':'));
   // They never change, so that old and new releases exclude each other.
   const names = Array.from({ length: NAMES }, (_, index) => {
     const text = index === 0 ? `singlepoll lock ${token}` : `singlepoll lock ${token} ${index}`;

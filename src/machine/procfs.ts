@@ -4,6 +4,7 @@
  * Reads are synchronous: /proc never waits for a disk, and one read takes a few microseconds, a promise many times that.
  */
 import { readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** The text of a small file; null: it can't be read. */
 export function readText(path: string): string | null {
@@ -45,7 +46,7 @@ function lookAt(path: string): Stats | null {
 export const ownerOf = (path: string): number => lookAt(path)?.uid ?? -1;
 
 /** Device and inode of a path's target as one comparable string, or null. */
-export function identityOf(path: string): string | null {
+export function inodeOf(path: string): string | null {
   const stat = lookAt(path);
   return stat && `${stat.dev}:${stat.ino}`;
 }
@@ -53,6 +54,20 @@ export function identityOf(path: string): string | null {
 /** All pids in the order of /proc. */
 export function listPids(): number[] {
   return readdirSync('/proc').map(Number).filter(Boolean);
+}
+
+/** How long other events, such as signals and requests, may have to wait for their turn. */
+const TURN_MS = 10;
+
+/** Goes through a list that may be long, and lets other events have their turn meanwhile. */
+export async function* unhurried<T>(items: Iterable<T>): AsyncGenerator<T> {
+  let turnMs = performance.now();
+  for (const item of items) {
+    yield item;
+    if (performance.now() - turnMs < TURN_MS) continue;
+    await nextTurn();
+    turnMs = performance.now();
+  }
 }
 
 /** The parsed stat line of a process; null: it has ended. */
@@ -65,6 +80,17 @@ export function statOf(pid: number): ProcStat | null {
 export function aliveStat(pid: number): ProcStat | null {
   const stat = statOf(pid);
   return stat?.state === 'Z' || stat?.state === 'X' ? null : stat;
+}
+
+/** One process for ever: its pid alone may be used again. */
+export interface ProcessId {
+  readonly pid: number;
+  /** Start time, compared right before every signal: clock ticks after boot on Linux, otherwise an opaque string. */
+  readonly startId: string;
+}
+
+export function isAlive({ pid, startId }: ProcessId): boolean {
+  return aliveStat(pid)?.startId === startId;
 }
 
 /** The pid namespace of this process, as `pid:[4026531836]`; null: the system has none. */

@@ -11,10 +11,9 @@ import { readdirSync, readFile } from 'node:fs';
 import { type AddressInfo, isIPv4, type ListenOptions, type Server, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import { createInterface } from 'node:readline';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { toolEnvironment } from '../tools.ts';
-import { hasProcfs, listPids, readLink, readText, statOf } from './procfs.ts';
+import { listPids, readLink, readText, statOf, unhurried } from './procfs.ts';
 
 export type TcpSocket = Readonly<ReturnType<typeof parseSockets>[number]>;
 
@@ -230,25 +229,23 @@ export function socketInodes(pid: number): number[] | null {
   return inodes;
 }
 
-/** How long other events may have to wait for their turn. */
-const TURN_MS = 10;
-
 /**
  * Maps each inode to those of these processes that have this socket open; several may share one. Descriptors, unlike arguments,
  * never block their reader.
  */
-export async function ownersOfSockets(inodes: readonly number[], pids: readonly number[] = listPids()) {
+export async function ownersOfSockets(inodes: readonly number[], pids: readonly number[]) {
   const owners = new Map<number, number[]>();
   const wanted = new Set(inodes);
-  let turnMs = performance.now();
-  for (const pid of pids) {
+  for await (const pid of unhurried(pids))
     for (const inode of new Set(socketInodes(pid)))
       if (wanted.has(inode)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
-    if (performance.now() - turnMs < TURN_MS) continue;
-    await nextTurn();
-    turnMs = performance.now();
-  }
   return owners;
+}
+
+/** The same for all processes. A look at all takes long, so those that `likely` have them are looked at first. */
+export async function findOwners(inodes: readonly number[], likely: readonly number[] = []) {
+  const owners = await ownersOfSockets(inodes, likely);
+  return inodes.every((inode) => owners.has(inode)) ? owners : await ownersOfSockets(inodes, listPids());
 }
 
 /**
@@ -278,11 +275,10 @@ export async function listenAt(server: Server, where: ListenOptions, most = Numb
   };
 }
 
-/** Pid of the process that listens at this port; null: there is none, or the system does not tell. */
-export function portHolder(port: number): number | null {
-  if (!hasProcfs()) return null;
+/** Pid of the process that listens at this port; `unseen`: not for this user; null: nobody does, or the system does not tell. */
+export async function portHolder(port: number): Promise<number | 'unseen' | null> {
   const rows = [...tcpRows(port)].filter((row) => row.state === '0A' && row.localPort === port);
-  const listens = (pid: number) =>
-    socketInodes(pid)?.some((inode) => rows.some((row) => row.inode === inode));
-  return (rows.length > 0 && listPids().find(listens)) || null;
+  const owners = await findOwners(rows.map(({ inode }) => inode));
+  const [pid = 'unseen' as const] = [...owners.values()].flat();
+  return rows.length === 0 ? null : pid;
 }

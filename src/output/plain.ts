@@ -1,5 +1,5 @@
 /** Makes foreign text safe to show: what a stray is called must never move the cursor, forge a line of ours or show a token. */
-import { FOREIGN_TOKEN } from '../config/token.ts';
+import { maskForeign } from '../config/token.ts';
 import { escapeCharacter } from '../shell.ts';
 
 // C0, DEL, C1, line and paragraph separators, and the marks that reorder or hide text (bidi, zero width, BOM).
@@ -15,7 +15,7 @@ const PASSWORD = /(:\/\/)[^\s/@:]*:[^\s/@]+@/g;
 
 /** A cut may have left too little of a token for its shape. */
 function masked(text: string, cut: boolean): string {
-  const whole = text.replace(FOREIGN_TOKEN, '$1:…').replace(PASSWORD, '$1…@');
+  const whole = maskForeign(text).replace(PASSWORD, '$1…@');
   return cut ? whole.replace(/(\d{5,})(?::|%3a)[\w-]*$/i, '$1:…') : whole;
 }
 

@@ -75,11 +75,7 @@ const SAYINGS: { [W in Saying['what']]: (say: Extract<Saying, { what: W }>) => W
     'error',
   ],
   'not-restarted': ({ policy }) => ['worker', `not started again (--restart ${policy})`, 'info'],
-  survivors: (say) => [
-    'stop',
-    `${say.count} ${say.count === 1 ? 'process' : 'processes'} of the worker survived SIGKILL`,
-    'error',
-  ],
+  survivors: (say) => ['stop', `${count(say.count, 'process')} of the worker survived SIGKILL`, 'error'],
 };
 
 export const words = (say: Saying): Words => (SAYINGS[say.what] as (say: Saying) => Words)(say);
@@ -97,8 +93,10 @@ export function size(bytes: number): string {
   return mb < 1_000 ? `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
 }
 
-/** `1 conflict`, `3 conflicts`. */
-export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
+/** `1 conflict`, `3 processes`. */
+export function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : noun.endsWith('s') ? 'es' : 's'}`;
+}
 
 /** `350 ms`, `12 s`, `4 min`, `3 h 20 min`, `5 d`: for people. */
 export function duration(ms: number): string {

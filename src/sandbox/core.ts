@@ -2,7 +2,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type ServerResponse, STATUS_CODES } from 'node:http';
-import { FOREIGN_TOKEN, readToken } from '../config/token.ts';
+import { maskForeign, readToken } from '../config/token.ts';
 import { type Args, createArgs, integerArg } from '../gateway/params.ts';
 import {
   type Answer,
@@ -148,7 +148,7 @@ function createMember(token: string) {
 
 /** One request: which client asked what when, and what the answer was; without tokens. Times are of performance.now(). */
 function recordOf(id: number, { req }: ServerResponse, bot: number, method: string, args: Args) {
-  const shown = (text: string) => text.slice(0, PARAM_CHARS_MAX).replace(FOREIGN_TOKEN, '$1:…');
+  const shown = (text: string) => maskForeign(text.slice(0, PARAM_CHARS_MAX));
   const startedAtMs = performance.now();
   return {
     id,

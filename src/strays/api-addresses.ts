@@ -10,7 +10,7 @@ import {
   type TcpSocket,
   tcpRows,
 } from '../machine/sockets.ts';
-import { proxyOf } from '../telegram/http-client.ts';
+import { placeOf, proxyOf } from '../telegram/http-client.ts';
 import { isHeld } from './reactions.ts';
 
 export interface ApiAddresses {
@@ -27,9 +27,7 @@ const RESOLVE_WAIT_MS = 2_000;
 export async function findApiAddresses(apiRoot: string): Promise<ApiAddresses> {
   const root = new URL(apiRoot);
   const proxy = proxyOf(root, process.env);
-  const target = proxy ? new URL(proxy) : root;
-  const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80));
-  const host = target.hostname.replace(/^\[|\]$/g, '');
+  const { host, port } = placeOf(proxy ? new URL(proxy) : root);
   const found = new Set<string>(await resolve(host));
   const local = localAddresses();
   const isHere = [...found].some((address) => isLoopback(address) || local.has(address));

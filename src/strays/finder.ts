@@ -2,14 +2,14 @@
 
 import type { Config } from '../config/load.ts';
 import { realPath } from '../files.ts';
-import { hasProcfs, ticksNow, userName } from '../machine/procfs.ts';
+import { hasProcfs, type ProcessId, ticksNow, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { StrayEntry } from '../supervisor/status.ts';
 import { type Evidence, type Graded, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Sought } from './inspector.ts';
-import type { Proc, Respawner, Snapshot } from './process.ts';
+import { identityOf, type Proc, type Respawner, type Snapshot } from './process.ts';
 import { createProcesses, type Processes, psHands, psProcesses } from './processes.ts';
-import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from './stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
 import {
   ancestorsOf,
   cookieOf,
@@ -22,7 +22,7 @@ import {
 } from './tree.ts';
 
 /** A graded process; every text is safe to print. */
-export interface Stray extends StrayEntry, Target {
+export interface Stray extends StrayEntry, ProcessId {
   /** All that is stopped with it, from the top. A hint's tree is the process alone. */
   readonly tree: readonly TreeRow[];
   /** The parent of its tree's top, which may start it again. Null if that is gone or is pid 1. */
@@ -30,11 +30,11 @@ export interface Stray extends StrayEntry, Target {
   /** Ids of the other bots that it polls, as far as its tokens can be read: stopping it silences them, too. */
   readonly silences: readonly string[];
   readonly holdsToken: boolean;
-  /** The living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
-  readonly supervisor: { readonly pid: number } | null;
+  /** Pid of the living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
+  readonly supervisor: number | null;
 }
 
-interface TreeRow extends Target {
+interface TreeRow extends ProcessId {
   readonly ppid: number;
   readonly command: string;
   /** The environment marker that all processes of one run and spawn share; null: it has none. */
@@ -45,7 +45,7 @@ export interface Survey extends Pick<Snapshot, 'uninspectable'> {
   /** Strongest grade first. */
   readonly strays: readonly Stray[];
   /** All processes, whatever their grade. */
-  readonly present: readonly Target[];
+  readonly present: readonly ProcessId[];
 }
 
 /** Its fields are read after the processes were listed. They may be getters, as a pid may have been reused before that. */
@@ -54,7 +54,7 @@ export interface LookOptions {
   readonly worker?: Place['worker'];
   /** Pid of the previous worker: what is left of its session, with or without our environment marker, is our own leftover. */
   readonly former?: number | null;
-  readonly evidence?: Evidence;
+  readonly evidence?: Evidence | undefined;
   /** Once aborted, no further signal is sent. */
   readonly signal?: AbortSignal;
 }
@@ -132,9 +132,8 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
           ...{ command: commandOf(it), cookie: cookieOf(it, around) },
         })),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
-        holdsToken: holdsToken(proc),
+        ...{ supervisor, holdsToken: holdsToken(proc) },
         silences: silencedBy(one, tree, evidence),
-        supervisor: supervisor === null ? null : { pid: supervisor },
       };
     });
     return { strays, uninspectable, present: [...procs.values()] };
@@ -143,10 +142,10 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
   /** Those of `listed` that still live, and all that belongs to them now. */
   function grow(
     snapshot: Snapshot,
-    listed: readonly Target[],
+    listed: readonly ProcessId[],
     cookies: readonly string[],
     look: LookOptions,
-  ): Target[] {
+  ): ProcessId[] {
     const { living, former } = stillThere(listed, snapshot);
     return gather(living, aroundIn(snapshot, look), former, cookies);
   }
@@ -179,9 +178,8 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
         halt: stop.signal,
         hands,
       });
-      const identity = ({ pid, startId }: Target) => `${pid} ${startId}`;
-      const alive = new Set(result.survivors.map(identity));
-      const left = strays.filter(({ tree }) => tree.some((row) => alive.has(identity(row))));
+      const alive = new Set(result.survivors.map(identityOf));
+      const left = strays.filter(({ tree }) => tree.some((row) => alive.has(identityOf(row))));
       return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
     },
   };
@@ -191,8 +189,8 @@ export function createStrayFinder(botId: string, instruments: Instruments) {
 function silencedBy({ proc, grade }: Graded, tree: readonly Proc[], evidence: Evidence): string[] {
   const isOfAnother = (it: Proc) => it !== proc && evidence.connected.has(it.pid) && !holdsToken(it);
   const others = grade === 'own' || grade === 'hint' ? [] : tree.filter(isOfAnother);
-  const all = [...(evidence.holdsAnother?.has(proc.pid) ? [proc] : []), ...others];
-  return [...new Set(all.flatMap(({ otherBots }) => otherBots ?? []))];
+  const all = [...(evidence.holdsAnother.has(proc.pid) ? [proc] : []), ...others];
+  return [...new Set(all.flatMap(({ otherBots }) => otherBots))];
 }
 
 export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {

@@ -13,12 +13,17 @@ export interface Evidence {
   /** Pid → it reacted to our getUpdates as a poller does; `twice`: two reactions that agree. */
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
   /** Those of `reactions` with a second held request at the API root: they may poll a second bot. */
-  readonly holdsAnother?: ReadonlySet<number>;
+  readonly holdsAnother: ReadonlySet<number>;
   /** Pids in `reactions` because their children reacted, one after another → time of the last such poll, in clock ticks since the boot. */
-  readonly byChildren?: ReadonlyMap<number, number>;
+  readonly byChildren: ReadonlyMap<number, number>;
 }
 
-export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
+export const NO_EVIDENCE: Evidence = {
+  connected: new Set(),
+  reactions: new Map(),
+  holdsAnother: new Set(),
+  byChildren: new Map(),
+};
 
 export interface Facts extends Evidence {
   readonly uid: number;
@@ -60,7 +65,7 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
   for (const { proc, grade } of found) if (grade === 'proven') proven.set(commandKey(proc), proc.pid);
   return found.map((one) => {
     const twin = proven.get(commandKey(one.proc));
-    const isSingle = (one.proc.otherBots ?? []).length === 0;
+    const isSingle = one.proc.otherBots.length === 0;
     const shares =
       twin !== undefined && isSingle && supervisorOf(one.proc.pid, around) === null && one.proof[0] === HOLDS;
     if (!shares || isStopped(one.grade) || bystander(one.proc) !== null) return one;
@@ -73,22 +78,21 @@ export const commandKey = ({ cwd, argv }: Proc): string => JSON.stringify([cwd, 
 
 /** Grades one process; null: nothing suggests that it is a stray. */
 function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
+  const { match, otherBots: others } = proc;
   const carried = proc.env?.bot ?? null;
   const holds = holdsToken(proc);
   const seen = facts.reactions.get(proc.pid);
-  const match = proc.match ?? null;
   const isLeft = carried === null && facts.leftovers.has(proc.pid);
   if (carried === null && !holds && !seen && !match && !isLeft) return null;
-  if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, around)) return null;
+  if (proc.state === 'Z' || isUntouchable(proc, around)) return null;
   const kind = bystander(proc);
   if (kind === 'singlepoll') return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
   // Any program but a shell script that starts pollers does not count as one itself.
-  const reactedAt = facts.byChildren?.get(proc.pid);
+  const reactedAt = facts.byChildren.get(proc.pid);
   const reaction =
     reactedAt === undefined || (isScript && onlyPolls(proc, reactedAt, facts, around)) ? seen : undefined;
 
-  const others = proc.otherBots ?? [];
   const supervisor = supervisorOf(proc.pid, around);
   const traces: string[] = [];
   if (holds) traces.push(HOLDS);
@@ -153,7 +157,7 @@ function onlyPolls(
 }
 
 export function holdsToken(proc: Proc): boolean {
-  return proc.env?.holdsToken === true || proc.tokenInArgs === true;
+  return proc.env?.holdsToken === true || proc.tokenInArgs;
 }
 
 /** Why a matching name alone is not enough; empty if it is. */

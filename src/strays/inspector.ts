@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { statOf } from '../machine/procfs.ts';
 import { distFile, toolEnvironment } from '../tools.ts';
+import { oneAtATime } from '../turns.ts';
 import type { TokenSought } from './proc-reader.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';
 
@@ -42,26 +43,22 @@ const CHUNK = 50;
 
 export function createInspector(sought: Sought) {
   let child: Child | null = null;
-  let queue: Promise<unknown> = Promise.resolve();
+  /** The child handles one request at a time. */
+  const inTurn = oneAtATime();
   let waiting = 0;
   let idle: NodeJS.Timeout | undefined;
   /** Processes on which a child got stuck: pid → start time and program at that moment. */
   const stuck = new Map<number, string>();
   const isStuck = (pid: number) => stuck.has(pid) && stuck.get(pid) === identityNow(pid);
 
-  /** Queues the request, as the child handles one at a time. */
   function run(what: What, pids: readonly number[], timeoutMs = TIMEOUT_MS) {
     const deadlineMs = performance.now() + timeoutMs;
     waiting += 1;
     clearTimeout(idle);
-    const answer = queue
-      .then(() => carryOut(what, pids, deadlineMs))
-      .finally(() => {
-        waiting -= 1;
-        if (waiting === 0) idle = setTimeout(endChild, IDLE_MS).unref();
-      });
-    queue = answer.catch(() => {});
-    return answer;
+    return inTurn(() => carryOut(what, pids, deadlineMs)).finally(() => {
+      waiting -= 1;
+      if (waiting === 0) idle = setTimeout(endChild, IDLE_MS).unref();
+    });
   }
 
   async function carryOut(what: What, pids: readonly number[], deadlineMs: number) {
@@ -72,7 +69,7 @@ export function createInspector(sought: Sought) {
     let singly = 0;
     while (left.size > 0 && performance.now() < deadlineMs) {
       const present = start();
-      /** The child looks at its path. */
+      /** The process at whose path the child looks, where it may hang. */
       let begun: number | null = null;
       const take = (line: FromChild) => {
         if (!('pid' in line)) return;

@@ -4,9 +4,10 @@
  * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container labels;
  * pm2 7 lib/Daemon.js (title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment); crontab(5), run-parts(8).
  */
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseObject, readTextFile } from '../config/files.ts';
+import { maskForeign } from '../config/token.ts';
+import { namesIn } from '../files.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
@@ -21,12 +22,11 @@ import {
   type Unit,
   unitIn,
 } from './cgroup.ts';
-import { maskTokens } from './proc-reader.ts';
 import type { Proc, Respawner } from './process.ts';
 import { baseName, isShellName, readProgram } from './program.ts';
 
 /** The search's access to the machine. Nothing here throws or changes anything. */
-export interface ManagerEdges {
+interface ManagerEdges {
   readonly ownUid: number;
   run(command: string, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
   readText(path: string): string | null;
@@ -80,13 +80,7 @@ export const linuxEdges = (): ManagerEdges => ({
     const file = readTextFile(path);
     return file.kind === 'text' ? file.text : null;
   },
-  listFolder(path) {
-    try {
-      return readdirSync(path);
-    } catch {
-      return [];
-    }
-  },
+  listFolder: namesIn,
   nameOf: userName,
 });
 
@@ -108,7 +102,7 @@ export async function findManager(line: readonly Proc[], edges: ManagerEdges): P
   const { kind, name, steps, account = null, remark = '' } = verdict;
   const told = remark === '' ? '' : `   # ${plain(remark, 400)}`;
   const command = commandLine(steps, edges.ownUid, account);
-  return { kind, name: plain(name), stopCommand: maskTokens(command) + told };
+  return { kind, name: plain(name), stopCommand: maskForeign(command) + told };
 }
 
 /** A person's login or terminal, or the main process of a container in which one works (`sleep infinity`). */

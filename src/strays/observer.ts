@@ -7,6 +7,7 @@ import { listPids, readLink, statOf } from '../machine/procfs.ts';
 import {
   addressOf,
   connectsTo,
+  findOwners,
   followDestroyed,
   listeningPorts,
   listSockets,
@@ -74,7 +75,7 @@ const RELAYED_BYTES = 64;
 const HEADERS_BYTES = 1_024;
 
 /** A network namespace with connections. */
-interface Place {
+interface Network {
   readonly name: string;
   /** Path of its /proc/PID/ns/net; undefined: our own. */
   readonly namespace: string | undefined;
@@ -83,7 +84,7 @@ interface Place {
 
 interface Around {
   readonly clients: readonly Client[];
-  readonly places: readonly Place[];
+  readonly networks: readonly Network[];
 }
 
 /** Lists all connections to the API root but ours. Null: ss does not work here. */
@@ -103,32 +104,34 @@ export async function lookAround({
         (it) => it.inode !== 0 && !own.has(it.inode) && addresses.has(addressOf(it.remote)),
       );
       const ports = clients.length > 0 ? await listeningPorts(namespace) : null;
-      const place: Place = { name, namespace, ports: ports ?? new Set() };
+      const network: Network = { name, namespace, ports: ports ?? new Set() };
       // The server's own end of a connection has the API root's port on this side, and it listens there.
-      return { place, isBlind: !sockets, clients: clients.filter((it) => !place.ports.has(it.localPort)) };
+      return {
+        network,
+        isBlind: !sockets,
+        clients: clients.filter((it) => !network.ports.has(it.localPort)),
+      };
     }),
   );
-  if (found.some(({ place, isBlind }) => isBlind && place.namespace === undefined)) return null;
-  const listed = found.flatMap(({ place, clients }) => clients.map((socket) => ({ place, socket })));
-  if (listed.length === 0) return { clients: [], places: [] };
+  if (found.some(({ network, isBlind }) => isBlind && network.namespace === undefined)) return null;
+  const listed = found.flatMap(({ network, clients }) => clients.map((socket) => ({ network, socket })));
+  if (listed.length === 0) return { clients: [], networks: [] };
   const inodes = listed.map(({ socket }) => socket.inode);
-  let owners = await ownersOfSockets(inodes, [...known, ...ours()]);
-  // A look at all processes takes long, so it is taken only where somebody new is connected.
-  if (inodes.some((inode) => !owners.has(inode))) owners = await ownersOfSockets(inodes);
+  const owners = await findOwners(inodes, [...known, ...ours()]);
   const oldest = [...owners.values()].map((pids) => Math.min(...pids));
   const procs = oldest.length > 0 ? await processes.some(oldest) : new Map<number, Proc>();
   const mine = new Set([process.pid, ...ours()]);
-  const places = new Set<Place>();
-  const clients = listed.flatMap(({ place, socket }) => {
+  const networks = new Set<Network>();
+  const clients = listed.flatMap(({ network, socket }) => {
     const pids = owners.get(socket.inode) ?? [];
     if (pids.some((pid) => mine.has(pid))) return [];
-    places.add(place);
+    networks.add(network);
     const { uid, cgroup } = socket;
     // Of several holders the oldest opened it; the others inherited it and are stopped with its tree.
     const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), procs);
-    return [{ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) }];
+    return [{ key: keyOf(network, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) }];
   });
-  return { clients, places: [...places] };
+  return { clients, networks: [...networks] };
 }
 
 /**
@@ -138,16 +141,16 @@ export async function lookAround({
 export async function observe(options: ObserverOptions, rttMs: number | null): Promise<Observation | null> {
   const around = await lookAround(options);
   if (!around) return null;
-  const { clients, places } = around;
+  const { clients, networks } = around;
   if (clients.length === 0) return { clients, listingMs: 0, poked: async () => [], stop: () => {} };
   const { port: remotePort } = options.addresses;
   const accepted = await acceptedBy(around);
   const localPorts = [...new Set([...accepted.values()].flat().map((it) => it.localPort))];
   const gone = new Map<string, { readonly atMs: number; readonly counters: Counters }>();
   const missingSince = new Map<string, number>();
-  const followers = places.map((place) =>
-    followDestroyed({ remotePort, namespace: place.namespace }, (socket) =>
-      gone.set(keyOf(place, socket), { atMs: performance.now(), counters: { ...socket, isGone: true } }),
+  const followers = networks.map((network) =>
+    followDestroyed({ remotePort, namespace: network.namespace }, (socket) =>
+      gone.set(keyOf(network, socket), { atMs: performance.now(), counters: { ...socket, isGone: true } }),
     ),
   );
   const samples: Sample[] = [];
@@ -157,9 +160,9 @@ export async function observe(options: ObserverOptions, rttMs: number | null): P
     const sockets = new Map<string, Counters>();
     const startedMs = performance.now();
     await Promise.all(
-      places.map(async (place) => {
-        const rows = await listSockets({ remotePort, localPorts, namespace: place.namespace });
-        for (const row of rows ?? []) sockets.set(keyOf(place, row), row);
+      networks.map(async (network) => {
+        const rows = await listSockets({ remotePort, localPorts, namespace: network.namespace });
+        for (const row of rows ?? []) sockets.set(keyOf(network, row), row);
       }),
     );
     const atMs = performance.now();
@@ -262,18 +265,18 @@ export async function observe(options: ObserverOptions, rttMs: number | null): P
 }
 
 /** Maps a client's pid to the connections that it has accepted. A client that passes our 409 on to one of them is a relay. */
-async function acceptedBy({ clients, places }: Around) {
+async function acceptedBy({ clients, networks }: Around) {
   const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
   const found = new Map<number, { readonly key: string; readonly localPort: number }[]>();
-  for (const place of places) {
-    const all = pids.size === 0 ? null : await listSockets({ namespace: place.namespace });
-    const sockets = (all ?? []).filter((it) => place.ports.has(it.localPort));
+  for (const network of networks) {
+    const all = pids.size === 0 ? null : await listSockets({ namespace: network.namespace });
+    const sockets = (all ?? []).filter((it) => network.ports.has(it.localPort));
     if (sockets.length === 0) continue;
     const inodes = sockets.map(({ inode }) => inode);
     const owners = await ownersOfSockets(inodes, [...pids]);
     for (const socket of sockets)
       for (const pid of owners.get(socket.inode) ?? []) {
-        const it = { key: keyOf(place, socket), localPort: socket.localPort };
+        const it = { key: keyOf(network, socket), localPort: socket.localPort };
         found.set(pid, [...(found.get(pid) ?? []), it]);
       }
   }
@@ -312,9 +315,9 @@ function namespaces() {
     const name = readLink(namespace);
     if (name !== null && !found.has(name)) found.set(name, { namespace, pid });
   }
-  return [...found].map(([name, place]) => ({ name, ...place }));
+  return [...found].map(([name, network]) => ({ name, ...network }));
 }
 
-function keyOf({ name }: Place, { local, remote }: TcpSocket): string {
+function keyOf({ name }: Network, { local, remote }: TcpSocket): string {
   return `${name} ${local} ${remote}`;
 }

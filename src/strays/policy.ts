@@ -2,13 +2,13 @@
  * Decides which of the found strays are stopped. PURE. Only the three grades with proof are ever stopped. A stray that a service
  * manager or another program restarts again and again is left alone, since killing it each time would lose messages for ever.
  */
-
+import type { ProcessId } from '../machine/procfs.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { isInteractiveShell } from './bystander.ts';
 import type { Stray } from './finder.ts';
 import { isStopped } from './grade.ts';
+import { identityOf } from './process.ts';
 import { baseName, isShellName } from './program.ts';
-import type { Target } from './stop.ts';
 
 /** One stopped run of a program, however many processes it had. */
 export interface StoppedStray {
@@ -23,14 +23,14 @@ export interface StoppedStray {
   readonly beside: ReadonlySet<string>;
 }
 
-export interface StrayPolicy {
+interface StrayPolicy {
   /** A stray may be stopped even if that silences other bots: --takeover, reset. */
   readonly silencesOthers: boolean;
   /** A lease decides between supervisors, on one machine, too. */
   readonly leased: boolean;
 }
 
-export interface Verdict {
+interface Verdict {
   readonly strays: readonly Stray[];
   readonly endings: readonly Ending[];
 }
@@ -41,10 +41,9 @@ export const COMEBACK_WINDOW_MS = 60_000;
 const LIVES_MAX = 2;
 
 const strayKey = ({ command, cwd }: Pick<Stray, 'command' | 'cwd'>) => `${cwd ?? ''}\n${command}`;
-const identityOf = ({ pid, startId }: Target) => `${pid} ${startId}`;
 
 /** What to remember of strays that were stopped together: one run of each program. */
-export function livesOf(stopped: readonly Stray[], seen: Iterable<Target>, atMs: number): StoppedStray[] {
+export function livesOf(stopped: readonly Stray[], seen: Iterable<ProcessId>, atMs: number): StoppedStray[] {
   const beside = new Set([...seen].map(identityOf));
   return [...new Set(stopped.map(strayKey))].map((key) => {
     const same = stopped.filter((stray) => strayKey(stray) === key);
@@ -70,10 +69,10 @@ export function judge(
   const incumbent = policy.leased ? undefined : suspects.find(({ supervisor }) => supervisor !== null);
   if (incumbent) {
     const { pid, command, supervisor } = incumbent;
-    const reason = `another supervisor on this machine runs this bot, out of reach of this one's lock (another network namespace or user): pid ${supervisor?.pid}, with worker pid ${pid} (${command})`;
+    const reason = `another supervisor on this machine runs this bot, out of reach of this one's lock (another network namespace or user): pid ${supervisor}, with worker pid ${pid} (${command})`;
     return {
       strays: [],
-      endings: [{ code: 75, reason, hint: `kill ${supervisor?.pid}    # ends it in order` }],
+      endings: [{ code: 75, reason, hint: `kill ${supervisor}    # ends it in order` }],
     };
   }
   // A process that was asked to end but still lives has not come back, nor has its copy.

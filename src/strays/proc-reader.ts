@@ -4,9 +4,9 @@
  * which may block if that is mapped from a file system that hangs. Tokens are masked here, and environments never leave this file.
  */
 import { Script } from 'node:vm';
-import { FOREIGN_TOKEN, WHOLE_TOKEN } from '../config/token.ts';
+import { maskForeign, WHOLE_TOKEN } from '../config/token.ts';
 import { realPath } from '../files.ts';
-import { identityOf, ownerOf, readLink, readText } from '../machine/procfs.ts';
+import { inodeOf, ownerOf, readLink, readText } from '../machine/procfs.ts';
 import type { PatternMatch, ProcDetails, ProcEnv } from './process.ts';
 import { matchesProgram, readProgram } from './program.ts';
 
@@ -53,7 +53,7 @@ function parseArgv(text: string): string[] {
   // A program that overwrites its arguments with a title pads the rest with NULs.
   while (argv.at(-1) === '') argv.pop();
   if (argv.length === 0 && text !== '') return [''];
-  return argv.map((word) => maskTokens(word.slice(0, ARG_LENGTH_MAX)));
+  return argv.map((word) => maskForeign(word.slice(0, ARG_LENGTH_MAX)));
 }
 
 /** Ids of the bots, other than `botId`, whose token is in a text. */
@@ -61,11 +61,6 @@ export function otherBotsIn(text: string, botId: string): string[] {
   const ids = new Set<string>();
   for (const [, id] of text.matchAll(WHOLE_TOKEN)) if (id !== botId) ids.add(id!);
   return [...ids];
-}
-
-/** `text` without the secret parts of tokens, so that it may be shown and kept. */
-export function maskTokens(text: string): string {
-  return /:|%3a/i.test(text) ? text.replace(FOREIGN_TOKEN, '$1:…') : text;
 }
 
 /** Our own environment markers, and the variables that service managers set for the programs that they start. */
@@ -83,7 +78,7 @@ function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv |
     bot: SINGLEPOLL_BOT ?? null,
     run: SINGLEPOLL_RUN ?? null,
     spawn: SINGLEPOLL_SPAWN ?? null,
-    ...(SINGLEPOLL_RUN !== undefined && POLLING_ENABLED !== '1' ? { deploy: true } : {}),
+    deploy: SINGLEPOLL_RUN !== undefined && POLLING_ENABLED !== '1',
     // `name` is PM2's variable only next to `pm_id`; alone it may be any program's.
     marks: marks.pm_id === undefined ? (({ name: _, ...rest }) => rest)(marks) : marks,
   };
@@ -144,8 +139,8 @@ export function isInProject(
     if (here) return isBelow(path, projectDir) || isBelow(realPath(path), projectDir);
     if (!isBelow(path, projectDir)) return false;
     if (cwd !== folder) return true;
-    const there = identityOf(`/proc/${pid}/root${path}`);
-    return there !== null && there === identityOf(path);
+    const there = inodeOf(`/proc/${pid}/root${path}`);
+    return there !== null && there === inodeOf(path);
   });
 }
 

@@ -1,8 +1,12 @@
-/** A process as singlepoll sees it: plain data, read at one moment, on which all decisions about strays are based. */
+/** A process as singlepoll sees it: plain data, read at one moment, on which all decisions about strays are based. PURE. */
+import type { ProcessId } from '../machine/procfs.ts';
+
 export type { Grade, Respawner } from '../supervisor/status.ts';
 
-export interface Proc {
-  readonly pid: number;
+/** Equal for two sights of one process. */
+export const identityOf = ({ pid, startId }: ProcessId): string => `${pid} ${startId}`;
+
+export interface Proc extends ProcessId {
   readonly ppid: number;
   readonly pgid: number;
   readonly sid: number;
@@ -10,8 +14,6 @@ export interface Proc {
   readonly uid: number;
   /** One letter as in proc(5): R S D T Z X … */
   readonly state: string;
-  /** Start time, compared again right before every signal: clock ticks after boot on Linux, otherwise an opaque string. */
-  readonly startId: string;
   /** Controlling terminal number, 0 = none. */
   readonly tty: number;
   /** The kernel's short name (at most 15 bytes). */
@@ -19,11 +21,11 @@ export interface Proc {
   /** Arguments; invalid UTF-8 replaced, tokens masked, length capped. Empty for zombies. */
   readonly argv: readonly string[];
   /** This bot's token is in the arguments (`curl …/bot<token>/getUpdates`, `--token=…`). */
-  readonly tokenInArgs?: boolean;
+  readonly tokenInArgs: boolean;
   /** Ids of other bots whose token is in its environment or arguments. */
-  readonly otherBots?: readonly string[];
+  readonly otherBots: readonly string[];
   /** The `--stray` pattern that matches its program or script. */
-  readonly match?: PatternMatch | null;
+  readonly match: PatternMatch | null;
   /** Working folder; null: it may not be read. */
   readonly cwd: string | null;
   /** The relevant facts of the environment; null: it may not be read. */
@@ -44,17 +46,17 @@ export interface ProcEnv {
   readonly run: string | null;
   readonly spawn: string | null;
   /** Started by singlepoll in deploy mode, so it was told not to poll. */
-  readonly deploy?: boolean;
+  readonly deploy: boolean;
   /** What PM2 and supervisord have set (pm_id, SUPERVISOR_PROCESS_NAME …): name → value. */
   readonly marks: Readonly<Record<string, string>>;
 }
 
 /** What is read of a process besides its stat line. It changes only when the process executes another program. */
-export type ProcDetails = Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env'> &
-  Required<Pick<Proc, 'tokenInArgs' | 'otherBots' | 'match'>> & {
-    /** The patterns took too long on this process. */
-    readonly gaveUp?: boolean;
-  };
+export interface ProcDetails
+  extends Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env' | 'tokenInArgs' | 'otherBots' | 'match'> {
+  /** The patterns took too long on this process. */
+  readonly gaveUp?: boolean;
+}
 
 /** All processes that could be seen at one moment, without kernel threads. */
 export interface Snapshot {

@@ -4,19 +4,22 @@
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
 import { execFileSync } from 'node:child_process';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { maskForeign } from '../config/token.ts';
 import {
   aliveStat,
   areOthersHidden,
+  isAlive,
   listPids,
   ownerOf,
   type ProcStat,
   statOf,
+  unhurried,
   userName,
 } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
+import { oneAtATime } from '../turns.ts';
 import type { Inspector, Sought } from './inspector.ts';
-import { isBelow, maskTokens, matchPatterns, otherBotsIn } from './proc-reader.ts';
+import { isBelow, matchPatterns, otherBotsIn } from './proc-reader.ts';
 import type { Proc, ProcDetails, Snapshot, Uninspectable } from './process.ts';
 import { type Hands, linuxHands } from './stop.ts';
 
@@ -29,21 +32,24 @@ export interface Processes {
   quick(): Snapshot;
 }
 
-/** How long a signal or a request may have to wait for its turn. */
-const TURN_MS = 10;
 const SOME_WAIT_MS = 1_000;
 const TOOL_WAIT_MS = 10_000;
 const NAMED_MAX = 3;
-const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
+/** Of a process of which only the stat line was read. */
+export const UNKNOWN: ProcDetails = {
+  ...{ uid: -1, argv: [], cwd: null, env: null },
+  ...{ tokenInArgs: false, otherBots: [], match: null },
+};
 
 export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>): Processes {
   const known = new Map<number, { readonly image: string; readonly details: ProcDetails }>();
   const hidden = areOthersHidden();
   let uninspectable = sumUp([], { hidden });
-  let queue: Promise<unknown> = Promise.resolve();
+  // Each snapshot can use the details of the previous one.
+  const inTurn = oneAtATime();
 
-  function* stats(): Generator<readonly [number, ProcStat]> {
-    for (const pid of listPids()) {
+  function* stats(pids: readonly number[] = listPids()): Generator<readonly [number, ProcStat]> {
+    for (const pid of pids) {
       const stat = statOf(pid);
       if (stat && !stat.kernel && stat.state !== 'X') yield [pid, stat];
     }
@@ -90,19 +96,12 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   async function take(timeoutMs: number | undefined): Promise<Snapshot> {
     if (known.size === 0) inspector.start();
     const present = new Map<number, ProcStat>();
-    let turnMs = performance.now();
-    for (const [pid, stat] of stats()) {
-      present.set(pid, stat);
-      if (performance.now() - turnMs < TURN_MS) continue;
-      await nextTurn();
-      turnMs = performance.now();
-    }
+    for await (const [pid, stat] of unhurried(stats())) present.set(pid, stat);
     const unread = await learn(present, timeoutMs);
     const procs = joinAll(present);
     // A process that has ended since it was listed hides nothing.
     const closed = [...procs.values()].filter(
-      ({ pid, startId, state, env, cwd }) =>
-        (env === null || cwd === null) && state !== 'Z' && pid !== 1 && aliveStat(pid)?.startId === startId,
+      (it) => (it.env === null || it.cwd === null) && it.state !== 'Z' && it.pid !== 1 && isAlive(it),
     );
     const unmatched = [...known.values()].filter(({ details }) => details.gaveUp).length;
     uninspectable = sumUp(closed, { hidden, unmatched, stuck: unread.size });
@@ -110,18 +109,9 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   }
 
   return {
-    snapshot({ timeoutMs } = {}) {
-      // Snapshots are taken one after another, so that each can use the details of the previous one.
-      const answer = queue.then(() => take(timeoutMs));
-      queue = answer.catch(() => {});
-      return answer;
-    },
+    snapshot: ({ timeoutMs } = {}) => inTurn(() => take(timeoutMs)),
     async some(pids) {
-      const present = new Map<number, ProcStat>();
-      for (const pid of pids) {
-        const stat = statOf(pid);
-        if (stat) present.set(pid, stat);
-      }
+      const present = new Map(stats(pids));
       await learn(present, SOME_WAIT_MS);
       return join(present);
     },
@@ -158,7 +148,7 @@ export function psProcesses(options: Sought): Processes {
 
   function toProc({ pid, ppid, uid = -1, name, cmd = '', startTime }: PsRow): Proc {
     const isZombie = cmd.includes('<defunct>');
-    const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
+    const argv = isZombie ? [] : maskForeign(cmd).split(' ').slice(0, 64);
     const [found] = matchPatterns([{ argv, cwd: null }], patterns);
     // The working folder is unknown, so only an absolute path shows where the script is.
     const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, projectDir));

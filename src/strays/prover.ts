@@ -4,7 +4,7 @@
  * which process is stopped. Its polls confirm no update, as they have neither offset nor allowed_updates. One per run or command.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { statOf, ticksNow } from '../machine/procfs.ts';
+import { isAlive, ticksNow } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
@@ -17,7 +17,7 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses' | 'known'> {
 
 export type Prover = ReturnType<typeof createProver>;
 
-export type Outcome =
+type Outcome =
   | { readonly kind: 'convicted' }
   /** Our poll was ended, and ss, which would show by which process, does not work here. */
   | { readonly kind: 'blind' }
@@ -25,7 +25,7 @@ export type Outcome =
   | { readonly kind: 'over' }
   | { readonly kind: 'failed'; readonly description: string };
 
-export interface Asks {
+interface Asks {
   /** How many processes may poll according to other signs. Used if ss does not work. */
   readonly holders: number;
   /** True for a process with the token. If one has a held request, or somebody can't be seen, the question lasts until a delayed 409 must have come. */
@@ -328,11 +328,11 @@ export function createProver(options: ProverOptions) {
   return {
     experiment,
     hunt,
-    /** Notes which processes are connected now. Null: ss does not work here. */
+    /** Notes which processes are connected now, and counts their connections. Null: ss does not work here. */
     async look() {
       const seen = await lookAround(await around());
       if (seen) ledger.connected(seen.clients);
-      return seen && { connected: seen.clients.length };
+      return seen ? seen.clients.length : null;
     },
     /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
     async spy() {
@@ -360,8 +360,4 @@ function holdMs(observation: Observation | null, { isSuspect }: Asks, poke: Poke
 /** A client whose process can't be seen counts by its connection. */
 function processesOf(clients: readonly Client[]): number {
   return new Set(clients.map(({ key, owner }) => owner?.pid ?? key)).size;
-}
-
-function isAlive({ pid, startId }: { readonly pid: number; readonly startId: string }): boolean {
-  return statOf(pid)?.startId === startId;
 }

@@ -6,8 +6,10 @@
  * which receives an answer in one of these two windows, belongs to a poller of this bot, if the answer is as long as a 409, or comes at each
  * of our polls. The kernel tells when data came last, so a listing that is late under load does no harm.
  */
+import type { ProcessId } from '../machine/procfs.ts';
 import type { TcpSocket } from '../machine/sockets.ts';
 import type { Evidence } from './grade.ts';
+import { identityOf } from './process.ts';
 
 export interface Counters
   extends Pick<TcpSocket, 'bytesSent' | 'bytesReceived' | 'lastSendMs' | 'lastReceiveMs' | 'minRttMs'> {
@@ -198,7 +200,7 @@ function judged(socket: string, bytes: number | null, isUnclear: boolean, { conf
 }
 
 /** `once`: one answer as long as a 409. `twice`: two answers to different polls that agree. */
-export type Strength = 'once' | 'twice';
+type Strength = 'once' | 'twice';
 
 /**
  * Says what the reactions of one process to different pokes prove; null: nothing yet. Two counts weaken them, because a poller of another bot
@@ -231,11 +233,9 @@ function agree({ bytes: a }: Reaction, { bytes: b }: Reaction): boolean {
   return a === null || b === null ? a === b : Math.abs(a - b) <= AGREE_BYTES;
 }
 
-/** One process, identified beyond doubt. Its parent counts for programs that start a new process for each poll. */
-export interface Owner {
-  readonly pid: number;
-  readonly startId: string;
-  readonly parent: { readonly pid: number; readonly startId: string } | null;
+/** The process that holds a connection. Its parent counts for programs that start a new process for each poll. */
+export interface Owner extends ProcessId {
+  readonly parent: ProcessId | null;
   /** Equal for all runs of one command line under one parent; null if the command line can't be seen. */
   readonly program: string | null;
 }
@@ -267,20 +267,17 @@ export interface Unseen {
   readonly isProven: boolean;
 }
 
-type Identity = Pick<Owner, 'pid' | 'startId'>;
-
 type Noted = Seen & { readonly poke: number; readonly pokedAtTicks: number };
 
 interface Account {
-  readonly owner: Identity;
+  readonly owner: ProcessId;
   /** The processes that reacted, by name, with the last poke; for a parent, its children. */
-  readonly processes: Map<string, Identity & { readonly pokedAtTicks: number }>;
+  readonly processes: Map<string, ProcessId & { readonly pokedAtTicks: number }>;
   readonly entries: { readonly poke: number; readonly pokedAtTicks: number; reaction: Reaction }[];
   holdsAnother: boolean;
   unmoved: number;
 }
 
-const nameOf = ({ pid, startId }: Identity) => `${pid} ${startId}`;
 const ACCOUNTS_MAX = 1_000;
 const ENTRIES_MAX = 100;
 /** Polls longer ago say nothing of who takes the poll now, in clock ticks: 10 minutes. */
@@ -302,7 +299,7 @@ export function createLedger() {
   /** Opens the accounts to which a process's reactions belong: its own, its parent's and its program's. */
   function accountsOf(owner: Owner): Account[] {
     const { parent, program } = owner;
-    const open = (book: Map<string, Account>, key: string, its: Identity): Account => {
+    const open = (book: Map<string, Account>, key: string, its: ProcessId): Account => {
       const fresh: Account = {
         owner: its,
         processes: new Map(),
@@ -316,8 +313,8 @@ export function createLedger() {
       return account;
     };
     return [
-      open(accounts, nameOf(owner), owner),
-      ...(parent ? [open(parents, nameOf(parent), parent)] : []),
+      open(accounts, identityOf(owner), owner),
+      ...(parent ? [open(parents, identityOf(parent), parent)] : []),
       ...(program === null ? [] : [open(programs, program, owner)]),
     ];
   }
@@ -365,7 +362,7 @@ export function createLedger() {
         return void enter(known.entries, it);
       }
       for (const account of accountsOf(owner)) {
-        account.processes.set(nameOf(owner), { ...owner, pokedAtTicks });
+        account.processes.set(identityOf(owner), { ...owner, pokedAtTicks });
         account.holdsAnother ||= seen.holdsAnother;
         enter(account.entries, it);
       }
@@ -381,14 +378,16 @@ export function createLedger() {
       for (const account of accountsOf(owner)) account.unmoved += 1;
     },
     /** `isAlive` must compare the start time, too. */
-    evidence(isAlive: (process: Identity) => boolean): Evidence {
+    evidence(isAlive: (process: ProcessId) => boolean): Evidence {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
       const byChildren = new Map<number, number>();
       // A process that ran beside one that reacted, and did not react itself, may poll another bot: its token can differ unseen.
-      const isLaterRun = (owner: Identity, { processes }: Account) =>
+      const isLaterRun = (owner: ProcessId, { processes }: Account) =>
         [...processes.values()].every(
-          (it) => nameOf(it) === nameOf(owner) || (!isAlive(it) && Number(owner.startId) >= it.pokedAtTicks),
+          (it) =>
+            identityOf(it) === identityOf(owner) ||
+            (!isAlive(it) && Number(owner.startId) >= it.pokedAtTicks),
         );
       const put = (account: Account, pid = account.owner.pid) => {
         const strength = judge(account);
@@ -413,7 +412,7 @@ export function createLedger() {
       return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },
     /** Somebody who lives, or can't be seen, has reacted, but that is no full proof yet. */
-    isOpen: (isAlive: (process: Identity) => boolean) =>
+    isOpen: (isAlive: (process: ProcessId) => boolean) =>
       [...accounts.values()].some(
         (account) =>
           account.entries.length > account.unmoved && isAlive(account.owner) && judge(account) !== 'twice',

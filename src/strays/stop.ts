@@ -3,14 +3,10 @@
  * before every signal the start time is read again and compared, so that a reused pid is left alone and counts as gone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { statOf } from '../machine/procfs.ts';
+import { type ProcessId, statOf } from '../machine/procfs.ts';
+import { identityOf } from './process.ts';
 
 export type Signal = 'SIGTERM' | 'SIGKILL' | 'SIGCONT';
-
-export interface Target {
-  readonly pid: number;
-  readonly startId: string;
-}
 
 export interface Look {
   readonly startId: string;
@@ -43,29 +39,27 @@ export interface StopOptions {
   /** Time from SIGKILL to giving up; 5 s by default. */
   readonly killWaitMs?: number;
   /** Finds processes that the tree has started since; asked before SIGKILL and when all members seem gone. */
-  readonly grown?: (members: readonly Target[]) => readonly Target[] | Promise<readonly Target[]>;
+  readonly grown?: (members: readonly ProcessId[]) => readonly ProcessId[] | Promise<readonly ProcessId[]>;
   /** Once aborted, SIGKILL is sent without further waiting. */
   readonly now?: AbortSignal;
   /** Once aborted, no further signal is sent. */
   readonly halt?: AbortSignal | undefined;
-  /** Resolves when one of them has ended, so that it is looked at before the end of the pause. */
-  readonly ended?: Promise<void> | undefined;
   readonly hands?: Hands;
 }
 
 export interface StopResult {
   /** All processes that were on the list or joined it. */
-  readonly targets: readonly Target[];
+  readonly targets: readonly ProcessId[];
   /** Those that are still there after SIGKILL and its wait. */
-  readonly survivors: readonly Target[];
+  readonly survivors: readonly ProcessId[];
   /** Processes of other users, for which the kernel refused the signal. */
-  readonly denied: readonly Target[];
+  readonly denied: readonly ProcessId[];
   /** How many needed SIGKILL. */
   readonly killed: number;
   readonly tookMs: number;
 }
 
-interface Entry extends Target {
+interface Entry extends ProcessId {
   sent: 'SIGTERM' | 'SIGKILL' | null;
   gone: boolean;
   denied: boolean;
@@ -77,7 +71,7 @@ const LONGEST_PAUSE_MS = 50;
 const MOST_REGROWTHS = 20;
 
 /** Stops `targets` (parents before children) and waits until they are gone or `killWaitMs` after SIGKILL is over. */
-export async function stopTargets(targets: readonly Target[], options: StopOptions): Promise<StopResult> {
+export async function stopTargets(targets: readonly ProcessId[], options: StopOptions): Promise<StopResult> {
   const { hands = linuxHands, now, halt, killWaitMs = 5_000 } = options;
   const startedMs = hands.nowMs();
   const killAtMs = startedMs + options.stopTimeoutMs;
@@ -86,15 +80,13 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
   let giveUpAtMs: number | null = null;
   let pauseMs = FIRST_PAUSE_MS;
   let regrowths = 0;
-  let ended = options.ended?.then(() => {
-    ended = undefined;
-  });
 
   /** Adds processes that were forked meanwhile. */
   async function regrow(): Promise<boolean> {
     if (!options.grown || regrowths >= MOST_REGROWTHS) return false;
     const found = await options.grown(entries);
-    const fresh = found.filter((it) => !entries.some((e) => e.pid === it.pid && e.startId === it.startId));
+    const known = new Set(entries.map(identityOf));
+    const fresh = found.filter((it) => !known.has(identityOf(it)));
     if (fresh.length === 0) return false;
     regrowths += 1;
     entries.push(...fresh.map(toEntry));
@@ -129,21 +121,19 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
       if (signal === 'SIGTERM' && states.get(entry) === 'T') send(entry, 'SIGCONT', hands);
     }
     const untilMs = Math.min(nowMs + pauseMs, giveUpAtMs ?? killAtMs);
-    const pause = hands.pause(untilMs - hands.nowMs(), killNow ? undefined : now);
-    await (ended ? Promise.race([pause, ended]) : pause);
+    await hands.pause(untilMs - hands.nowMs(), killNow ? undefined : now);
   }
-  const plain = ({ pid, startId }: Target) => ({ pid, startId });
   const survivors = entries.filter(({ gone }) => !gone);
   return {
-    targets: entries.map(plain),
-    survivors: survivors.map(plain),
-    denied: survivors.filter(({ denied }) => denied).map(plain),
+    targets: entries,
+    survivors,
+    denied: survivors.filter(({ denied }) => denied),
     killed: entries.filter(({ sent }) => sent === 'SIGKILL').length,
     tookMs: hands.nowMs() - startedMs,
   };
 }
 
-function toEntry({ pid, startId }: Target): Entry {
+function toEntry({ pid, startId }: ProcessId): Entry {
   return { pid, startId, sent: null, gone: false, denied: false };
 }
 

@@ -3,6 +3,7 @@
  * a reloader, `npm start`, a wrapper), but never a person's shell, a process manager or singlepoll; downwards and sideways everything that
  * belongs to them, even in another session, group or parent. PURE.
  */
+import type { ProcessId } from '../machine/procfs.ts';
 import { bystander, isInteractiveShell, isSinglepoll, namesIn } from './bystander.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { baseName, readProgram } from './program.ts';
@@ -98,7 +99,10 @@ export function supervisorOf(pid: number, { procs, selfPid, supervisors }: Surro
   return null;
 }
 
-/** What is left of the session and the group of an ended worker. They keep its pid from being reused: one that has it shows that they are gone. */
+/**
+ * What is left of the session and the group of an ended worker. The kernel gives its pid to nobody while they exist, so nothing is left
+ * where another process has that pid.
+ */
 export function leftBy(worker: number, { procs, workerTree }: Surroundings): Proc[] {
   const heir = procs.get(worker);
   if (worker <= 1 || workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];
@@ -200,10 +204,7 @@ export function gather(
 }
 
 /** Of processes that were listed earlier: those that still live, and the pids of those that have ended. */
-export function stillThere(
-  listed: readonly { readonly pid: number; readonly startId: string }[],
-  { procs }: Pick<Snapshot, 'procs'>,
-) {
+export function stillThere(listed: readonly ProcessId[], { procs }: Pick<Snapshot, 'procs'>) {
   const living: Proc[] = [];
   const former = new Set<number>();
   for (const { pid, startId } of listed) {

@@ -16,10 +16,10 @@ import {
   type Taker,
 } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/look.ts';
-import { aliveStat, isThere } from '../machine/procfs.ts';
+import { isAlive, isThere, type ProcessId } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { isRoot } from '../shell.ts';
-import { stopTargets, type Target } from '../strays/stop.ts';
+import { stopTargets } from '../strays/stop.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import {
   cannotAsk,
@@ -55,7 +55,7 @@ export type OwnTaker = Taker & { readonly control: string };
  * rejects when `signal` aborts.
  */
 export async function claim(config: Config, taker: OwnTaker, { signal, say, reaches, onWait }: Following) {
-  const key = lockKey(String(config.botId), config.token as string);
+  const key = lockKey(config.token as string);
   const { control } = taker;
   /** Whom the person was told of; undefined: nobody yet. */
   let told: number | null | undefined;
@@ -147,7 +147,7 @@ async function askToHandOver(
  * started again afterwards. Throws SinglepollError.
  */
 export async function seizeLock(config: Config, report: Report, starts: boolean): Promise<Lock> {
-  const key = lockKey(String(config.botId), config.token as string);
+  const key = lockKey(config.token as string);
   const control = controlPath(config.botId);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   let last: Holder | null = null;
@@ -213,7 +213,7 @@ async function end(holder: Holder, control: string | null, config: Config, repor
 }
 
 /** Null: it has ended. */
-async function targetOf(holder: Holder, control: string | null): Promise<Target | null> {
+async function targetOf(holder: Holder, control: string | null): Promise<ProcessId | null> {
   const { pid, startId, elsewhere } = holder;
   if (pid !== null && !elsewhere && !isThere(pid)) return null;
   const refuse = (why: string, code: number = EXIT.otherPoller) =>
@@ -224,7 +224,8 @@ async function targetOf(holder: Holder, control: string | null): Promise<Target 
   if (pid === null || startId === null) throw refuse('can’t be seen from here');
   const isSinglepoll = await runsSinglepoll(pid);
   // A zombie has no command line any more; who lives under its number is another.
-  if (aliveStat(pid)?.startId !== startId) return null;
+  const found = { pid, startId };
+  if (!isAlive(found)) return null;
   if (!isSinglepoll) throw refuse('is no singlepoll, so it is not signalled');
-  return { pid, startId };
+  return found;
 }

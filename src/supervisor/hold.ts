@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { claimLock, type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
-import { aliveStat, statOf } from '../machine/procfs.ts';
+import { isAlive, type ProcessId, statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { claimBoth, type OwnTaker, seizeLock } from './claim.ts';
 import { NoAnswer, statusAt } from './control.ts';
@@ -42,7 +42,7 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
   /** Newcomers that wait for the lock, with what is called when it is free. */
   const asked = new Map<number, () => void>();
   /** Those that were given the lock. One with another token takes a lock of other names, so only its end tells that it has left. */
-  let newcomers: readonly { readonly pid: number; readonly startId: string }[] = [];
+  let newcomers: readonly ProcessId[] = [];
 
   function release(): void {
     for (const it of held.toReversed()) it.close?.();
@@ -51,11 +51,10 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
   }
 
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
-    const key: LockKey = lockKey(String(config.botId), config.token as string);
+    const key: LockKey = lockKey(config.token as string);
     let hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
     const isLate = () => performance.now() > hungAtMs;
-    const isGone = () =>
-      isLate() || !newcomers.some(({ pid, startId }) => aliveStat(pid)?.startId === startId);
+    const isGone = () => isLate() || !newcomers.some(isAlive);
     await pause(NEWCOMER_MS, undefined, { signal });
     for (;;) {
       const seen = await statusAt(taker.control, ANSWER_MS).catch((error: Error) => error);
@@ -91,7 +90,7 @@ export function createHold(first: Lock | null, config: Config, taker: OwnTaker, 
     release,
     /** Holds the lock of another token, too. Throws SinglepollError 75 where another supervisor has it. */
     async adopt(token: string): Promise<void> {
-      const claimed = await claimLock(lockKey(String(config.botId), token), taker);
+      const claimed = await claimLock(lockKey(token), taker);
       if (!claimed.lock) throw heldError(claimed.holder, taker.control);
       locks.push(claimed.lock);
     },

@@ -39,7 +39,7 @@ export async function presentSupervisor({
   const control = controlPath(botId);
   const here = control ? await supervisorAt(control) : null;
   if (here || botId === null || token === null) return here;
-  const holder = await lockHolder(lockKey(String(botId), token));
+  const holder = await lockHolder(lockKey(token));
   return holder && { ...holder, doc: null };
 }
 

@@ -3,6 +3,7 @@
  * performed in their order before the next event is looked at; an edge may answer at once (that keeps the way from a
  * crash to the next spawn free of idle turns of the event loop).
  */
+import { inOrder } from '../turns.ts';
 import {
   type Ask,
   type Effect,
@@ -47,9 +48,7 @@ const HISTORY_MAX = 40;
 /** `onStep` sees every change of state after its effects were performed. */
 export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) => void) {
   let state = initial;
-  let busy = false;
   let isBroken = false;
-  const queue: Ask[] = [];
   const past: string[] = [];
   const timers = new Map<string, () => void>();
   let asking = new AbortController();
@@ -90,30 +89,22 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
     timers.set(name, edges.timer(atMs, due));
   }
 
-  function send(event: Ask): void {
+  const send = inOrder((event: Ask) => {
     if (isBroken) return;
-    queue.push(event);
-    if (busy) return;
-    busy = true;
     try {
-      for (let next = queue.shift(); next; next = queue.shift()) {
-        if (isBroken) return;
-        past.push(`${state.phase} × ${next.kind}`);
-        if (past.length > HISTORY_MAX) past.shift();
-        const [following, effects] = step(state, { ...next, atMs: edges.now() } as Event, policy);
-        const before = state;
-        state = following;
-        abandon(before);
-        for (const effect of effects) (acts[effect.do] as (effect: Effect) => void)(effect);
-        onStep(state);
-      }
+      past.push(`${state.phase} × ${event.kind}`);
+      if (past.length > HISTORY_MAX) past.shift();
+      const [following, effects] = step(state, { ...event, atMs: edges.now() } as Event, policy);
+      const before = state;
+      state = following;
+      abandon(before);
+      for (const effect of effects) (acts[effect.do] as (effect: Effect) => void)(effect);
+      onStep(state);
     } catch (error) {
       isBroken = true;
       edges.broken(error);
-    } finally {
-      busy = false;
     }
-  }
+  });
 
   return {
     get state(): State {

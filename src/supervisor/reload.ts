@@ -8,6 +8,7 @@ import type { Setting } from '../config/sources.ts';
 import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
+import { shared } from '../turns.ts';
 import { checkCommand, settingWords } from './announce.ts';
 import type { Run } from './run.ts';
 import { shownWords } from './status-document.ts';
@@ -23,18 +24,11 @@ export type Reload = () => Promise<readonly string[]>;
 
 /** One at a time: who asks meanwhile gets the same answer. `onChange`: something has changed. */
 export function createReload(run: Run, onChange: () => void): Reload {
-  let reading: Promise<readonly string[]> | null = null;
-  return () => {
-    reading ??= reload(run)
-      .then((lines) => {
-        if (lines.length > 0) onChange();
-        return lines;
-      })
-      .finally(() => {
-        reading = null;
-      });
-    return reading;
-  };
+  return shared(async () => {
+    const lines = await reload(run);
+    if (lines.length > 0) onChange();
+    return lines;
+  });
 }
 
 async function reload(run: Run): Promise<readonly string[]> {

@@ -51,9 +51,7 @@ export type Run = ReturnType<typeof createRun>;
 interface Worker {
   readonly process: WorkerProcess;
   readonly spawn: number;
-  /** Resolves when its leader has ended. */
-  readonly ended: Promise<void>;
-  /** Resolves when the table has heard of that. */
+  /** Resolves when the table has heard that its leader has ended. */
   readonly heard: Promise<void>;
 }
 
@@ -110,10 +108,9 @@ export function createRun(startup: Startup & Taken) {
         : `open at ${apiRoot}: the worker's TELEGRAM_API_ROOT, and its only door to getUpdates`;
       report.line('gateway', text, 'good');
     }
-    const [ended, heard] = [deferred<void>(), deferred<void>()];
+    const heard = deferred<void>();
     lastOutput = [];
     const started = nextWorker.spawn(env, (exit, problem) => {
-      ended.resolve();
       workerEnded(exit, problem)
         .then(exited)
         // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
@@ -124,7 +121,7 @@ export function createRun(startup: Startup & Taken) {
     setTimeout(() => worker && ahead.prepareNext(), NEXT_AFTER_MS).unref();
     if (!started) return null;
     const { pid } = started;
-    worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
+    worker = { process: started, spawn: number, heard: heard.promise };
     oomKillsBefore = oomKills();
     tree.led(pid);
     guard.watch(pid);
@@ -201,7 +198,7 @@ export function createRun(startup: Startup & Taken) {
     killing = new AbortController();
     const present = worker;
     parts.gateway?.port.release();
-    const result = await tree.stop(present?.process.pid ?? null, { ...stopOptions(), ended: present?.ended });
+    const result = await tree.stop(present?.process.pid ?? null, stopOptions());
     stopped = result.targets.map(({ pid }) => pid);
     // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
     if (present && result.survivors.length === 0) await present.heard;

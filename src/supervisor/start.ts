@@ -140,8 +140,8 @@ async function checkReach({ config, http }: Startup, { pid }: Holder): Promise<v
     ['--http', http?.isOpen() ? null : config.http?.port],
   ] as const;
   for (const [flag, port] of ports) {
-    const other = port ? portHolder(port) : null;
-    if (other !== null && other !== pid)
+    const other = port ? await portHolder(port) : null;
+    if (typeof other === 'number' && other !== pid)
       throw fail(EXIT.config, `port ${port} (${flag}) is taken by pid ${other}`);
   }
 }

@@ -85,7 +85,7 @@ async function openLease({ config, report, teardown, onLease, status }: Run): Pr
   const { lease: asked, botId, token, takeover, noWait } = config;
   if (!asked || botId === null || token === null) return null;
   const { openLease: open } = await import('../lease/lease.ts');
-  const lockName = lockKey(String(botId), token).names[0]!;
+  const lockName = lockKey(token).names[0]!;
   const lease = await open(asked, botId, lockName, {
     ...{ takeover, noWait, report },
     onEvent: onLease,

@@ -6,14 +6,16 @@ import { EXIT } from '../errors.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { duration, type Level } from '../output/words.ts';
+import { count, duration, type Level } from '../output/words.ts';
 import { asRoot, isRoot } from '../shell.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
-import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
+import { isStopped } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
 import { judge, livesOf, remember, silenceWords } from '../strays/policy.ts';
+import { identityOf } from '../strays/process.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { Unseen } from '../strays/reactions.ts';
+import { oneAtATime } from '../turns.ts';
 import type { StatusEvent } from './record.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
@@ -67,8 +69,8 @@ export function createSweeper(options: SweeperOptions) {
   /** Identities of those that a stop has not ended. */
   const unstoppable = new Set<string>();
   let unseenUntilMs = Number.NEGATIVE_INFINITY;
-  /** Under way: another sweep waits for it rather than stop the same strays once more. */
-  let clearing: Promise<unknown> = Promise.resolve();
+  /** Another sweep waits rather than stop the same strays once more. */
+  const inTurn = oneAtATime();
 
   function say(text: string, level: Level = 'info', fields: Readonly<Record<string, unknown>> = {}): void {
     report.line('stray', text, level, fields);
@@ -84,7 +86,7 @@ export function createSweeper(options: SweeperOptions) {
         return options.worker?.() ? null : (options.former?.() ?? null);
       },
       get evidence() {
-        return prover?.evidence() ?? NO_EVIDENCE;
+        return prover?.evidence();
       },
       signal: AbortSignal.any([signal, abandoned]),
     };
@@ -94,13 +96,6 @@ export function createSweeper(options: SweeperOptions) {
     const survey = await finder.look(lookOptions(abandoned));
     publish(survey);
     return survey;
-  }
-
-  /** Never two at once. */
-  function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const mine = clearing.then(act);
-    clearing = mine.catch(() => {});
-    return mine;
   }
 
   /**
@@ -172,7 +167,7 @@ export function createSweeper(options: SweeperOptions) {
   }
 
   function concludeStop({ denied, left, survivors, killed, targets, tookMs }: StrayStop): Ending | null {
-    for (const stray of left) unstoppable.add(idOf(stray));
+    for (const stray of left) unstoppable.add(identityOf(stray));
     const pidsOf = (list: readonly { pid: number }[]) => list.map(({ pid }) => pid);
     if (denied.length > 0) {
       const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
@@ -244,9 +239,9 @@ export function createSweeper(options: SweeperOptions) {
 
   /** Those that may poll, but not on proof: said once each, never stopped; many of them in one line. */
   function tellOfDoubtful(survey: Survey): void {
-    const fresh = survey.strays.filter((stray) => isLikely(stray) && !told.has(idOf(stray)));
+    const fresh = survey.strays.filter((stray) => isLikely(stray) && !told.has(identityOf(stray)));
     if (told.size > 2_000) told.clear();
-    for (const stray of fresh) told.add(idOf(stray));
+    for (const stray of fresh) told.add(identityOf(stray));
     if (fresh.length > DOUBTFUL_LINES_MAX) {
       const pids = fresh.map(({ pid }) => pid);
       const text = `${unproven(`${pids.length} processes`)}: pid ${pids.join(', ')}; singlepoll who shows them`;
@@ -315,8 +310,8 @@ export function createSweeper(options: SweeperOptions) {
 
   /** Looks and does nothing: beside the look for a webhook, which takes as long. */
   async function peek(abandoned: AbortSignal) {
-    const seen = await prover?.look();
-    return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
+    const others = await prover?.look();
+    return { survey: await look(abandoned), isAlone: others === 0 };
   }
 
   const isLikely = ({ grade }: Stray) => grade === 'likely';
@@ -372,8 +367,8 @@ export function createSweeper(options: SweeperOptions) {
     async isBlocked(abandoned: AbortSignal): Promise<boolean> {
       const { strays } = await look(abandoned);
       const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
-      if (endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)))) return true;
-      return nowMs() < unseenUntilMs && (await prover?.look())?.connected !== 0;
+      if (endings.length > 0 || stoppable.some((it) => unstoppable.has(identityOf(it)))) return true;
+      return nowMs() < unseenUntilMs && (await prover?.look()) !== 0;
     },
     /** Beside a new worker: what an earlier one has left somewhere else. */
     async leftovers(abandoned: AbortSignal): Promise<void> {
@@ -397,8 +392,7 @@ export function unseenText({ count, users, names, stuck }: Survey['uninspectable
   return `${processes(count)} could not be looked into (${which.join(', ')}${held})`;
 }
 
-const idOf = ({ pid, startId }: Stray): string => `${pid} ${startId}`;
-const processes = (n: number): string => `${n} ${n === 1 ? 'process' : 'processes'}`;
+const processes = (n: number): string => count(n, 'process');
 
 const WHO = 'singlepoll who    # may name what starts them';
 

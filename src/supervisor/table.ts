@@ -9,6 +9,7 @@
  * a worker is spawned only in a term of ours, and the term is given back only when no process of a worker is left.
  */
 import { constants } from 'node:os';
+import { spread } from '../turns.ts';
 
 /** `standby`: somebody else may poll, and we wait for the lock, for the place of another poller (--wait), for the lease. */
 export type Phase = 'standby' | 'sweeping' | 'starting' | 'polling' | 'stopping' | 'backoff' | 'exited';
@@ -266,7 +267,7 @@ const CALM_MS = 5 * 60_000;
 export function backoffMs(failures: number, random: number, policy: Policy): number {
   if (failures === 0) return 0;
   const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** Math.min(failures - 1, 40));
-  return Math.min(policy.backoffMaxMs, Math.round(doubled * (0.8 + 0.4 * random)));
+  return Math.min(policy.backoffMaxMs, Math.round(spread(doubled, random)));
 }
 
 /** An exit that nobody asked for: restart by policy, with back-off, up to the limit. */

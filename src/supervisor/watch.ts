@@ -9,6 +9,7 @@ import { BY_PROXY, whyPast } from '../intercept/past.ts';
 import { plainCommand } from '../output/plain.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import { isRoot } from '../shell.ts';
+import { shared } from '../turns.ts';
 import type { GivenGateway, Guarding } from './ahead.ts';
 import type { Run } from './run.ts';
 import { unseenWords } from './sweep.ts';
@@ -49,7 +50,6 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
   bus.pollSent.add(hunt.sent);
   bus.reacted.add(reacted);
 
-  let acting: Promise<void> | null = null;
   let isDue = false;
   /** Polls of ours in a row that were watched, and to which nobody here reacted. */
   let silentPolls = 0;
@@ -58,14 +58,12 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
   function reacted(): void {
     isDue = true;
     silentPolls = 0;
-    acting ??= act()
-      .catch(failed)
-      .finally(() => {
-        acting = null;
-      });
+    void act();
   }
 
-  async function act(): Promise<void> {
+  const act = shared(() => stopOrName().catch(failed));
+
+  async function stopOrName(): Promise<void> {
     while (isDue && alive()) {
       isDue = false;
       const ending = await sweeper.again(loop.abandoned);
@@ -219,7 +217,7 @@ export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null
     async question(renew: () => void): Promise<string | null> {
       const before = status.record.tally.straysStopped;
       if (!(await hunt.question(renew))) return null;
-      await acting;
+      await act();
       const { tally, strays, rival, overlap } = status.record;
       if (tally.straysStopped > before)
         return `somebody else polled here and was stopped: ${tally.lastStray}`;

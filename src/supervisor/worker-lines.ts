@@ -2,7 +2,7 @@
  * What the lines of a worker say: that it met a 409, and why it ended before it polled, where that can be told: it goes to the background,
  * asks for input, or its port is taken, and by whom.
  */
-import { ownersOfSockets, tcpRows } from '../machine/sockets.ts';
+import { portHolder } from '../machine/sockets.ts';
 import { plainCommand } from '../output/plain.ts';
 import { asRoot } from '../shell.ts';
 import type { Processes } from '../strays/processes.ts';
@@ -45,11 +45,9 @@ export function inputWords(lines: readonly string[], isGiven: boolean): string |
 
 /** A sentence about who listens at the port; null: nobody does any more, or the system does not tell. */
 export async function whoHasPort(port: number, processes: Pick<Processes, 'some'>): Promise<string | null> {
-  const rows = [...tcpRows(port)].filter(({ localPort, state }) => localPort === port && state === '0A');
-  if (rows.length === 0) return null;
-  const owners = await ownersOfSockets(rows.map(({ inode }) => inode));
-  const [pid] = [...owners.values()].flat();
-  if (pid === undefined)
+  const pid = await portHolder(port);
+  if (pid === null) return null;
+  if (pid === 'unseen')
     return `port ${port} is taken by a process that can’t be seen from here: ${asRoot(`ss -ltnp 'sport = :${port}'`)}`;
   if (pid === process.pid)
     return `port ${port} is taken by singlepoll itself: give --http or the worker another one`;

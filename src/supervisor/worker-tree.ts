@@ -4,12 +4,12 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { BOT_API_HOST } from '../intercept/certificates.ts';
-import { aliveStat, isThere, readText } from '../machine/procfs.ts';
+import { aliveStat, isAlive, isThere, type ProcessId, readText } from '../machine/procfs.ts';
 import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
-import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from '../strays/stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
 import { gather, leftBy, maySignal, stillThere, surroundings } from '../strays/tree.ts';
 import { NO_USAGE, type TreeEntry, type UsageEntry } from './status.ts';
 
@@ -21,7 +21,6 @@ export type WorkerTree = ReturnType<typeof createWorkerTree>;
 export interface WorkerStopOptions {
   readonly stopTimeoutMs: number;
   readonly now: AbortSignal;
-  readonly ended?: Promise<void> | undefined;
 }
 
 /** For the details of processes that are new; a stop waits no longer for them. */
@@ -53,7 +52,7 @@ export function createWorkerTree(
   function members(
     snapshot: Snapshot,
     leader: number | null,
-    listed: readonly Target[],
+    listed: readonly ProcessId[],
     isRead = true,
   ): Proc[] {
     const around = surroundings(snapshot, place);
@@ -121,7 +120,7 @@ export function createWorkerTree(
       return other && { ...other, isElsewhere: true };
     },
     /** Stops everything; `now` aborted means no more grace. */
-    stop(leader: number | null, { stopTimeoutMs, now, ended }: WorkerStopOptions): Promise<StopResult> {
+    stop(leader: number | null, { stopTimeoutMs, now }: WorkerStopOptions): Promise<StopResult> {
       // Under way while the first signals work: who has moved away is known by its environment only.
       const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
       return stopTargets(members(present(leader), leader, [], false), {
@@ -133,7 +132,6 @@ export function createWorkerTree(
         },
         hands,
         now,
-        ended,
       });
     },
   };
@@ -146,7 +144,7 @@ export function createWorkerTree(
  */
 export type Offspring = ReturnType<typeof createOffspring>;
 
-interface Noted extends Target {
+interface Noted extends ProcessId {
   readonly pgid: number;
 }
 
@@ -185,10 +183,9 @@ function createOffspring() {
     },
     /** False where the kernel does not list children (CONFIG_PROC_CHILDREN). */
     areListed: (): boolean => areListed,
-    list: (): readonly Target[] =>
-      [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
+    list: (): readonly ProcessId[] => [...noted.values()].filter(isAlive),
     /** Of these, the ones outside of the leader's process group. */
-    escaped: (): readonly Target[] => [...noted.values()].filter(({ pgid }) => pgid !== group),
+    escaped: (): readonly ProcessId[] => [...noted.values()].filter(({ pgid }) => pgid !== group),
   };
 }
 

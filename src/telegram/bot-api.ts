@@ -5,7 +5,7 @@
 import { parseObject } from '../config/files.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
-import { explain, type HttpClient, openHttpClient, type WholeAnswer } from './http-client.ts';
+import { explain, openHttpClient, type WholeAnswer } from './http-client.ts';
 
 export type Reply<T = unknown> =
   | ({ readonly kind: 'ok'; readonly result: T } & Measured)
@@ -33,7 +33,7 @@ export interface BotApi {
   close(): void;
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -47,7 +47,6 @@ export interface Me {
 export interface WebhookInfo {
   readonly url: string;
   readonly pending_update_count: number;
-  readonly last_error_date?: number;
   readonly last_error_message?: string;
 }
 
@@ -65,7 +64,7 @@ const HEADERS = ['content-type', 'application/json', 'user-agent', 'singlepoll']
 export function openBotApi(apiRoot: string, given: string | (() => string)): BotApi {
   const url = new URL(apiRoot);
   const rootPath = url.pathname.replace(/\/+$/, '');
-  let client: HttpClient | null = null;
+  const client = openHttpClient(url, CONNECTIONS_MAX);
 
   return {
     async call<T>(method: string, params: Record<string, unknown> = {}, options: CallOptions = {}) {
@@ -74,7 +73,6 @@ export function openBotApi(apiRoot: string, given: string | (() => string)): Bot
       const tokens = [token];
       const signals = [AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)];
       if (options.signal) signals.push(options.signal);
-      client ??= openHttpClient(url, CONNECTIONS_MAX);
       try {
         const answer = await client.ask({
           path: `${rootPath}/bot${token}/${method}`,
@@ -94,10 +92,7 @@ export function openBotApi(apiRoot: string, given: string | (() => string)): Bot
         return { kind: 'outage', description: maskText(explain(error, url), tokens) };
       }
     },
-    close() {
-      client?.close();
-      client = null;
-    },
+    close: client.close,
   };
 }
 

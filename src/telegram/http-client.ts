@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export interface WholeRequest {
+interface WholeRequest {
   readonly method?: 'GET' | 'POST';
   readonly path: string;
   /** Flat: name, value, name, value … */
@@ -49,7 +49,7 @@ export function openHttpClient(
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
   const connecting = agent as unknown as Connecting;
   const { createConnection } = connecting;
-  const port = root.port || (secure ? 443 : 80);
+  const { host, port } = placeOf(root);
   /** The TCP socket below a TLS one, which can't be reset itself. */
   const below = new WeakMap<Duplex, Socket>();
 
@@ -57,21 +57,14 @@ export function openHttpClient(
     const socket = createConnection.call(connecting, { ...options, socket: tcp }, () => {}) as Duplex;
     below.set(socket, tcp);
     tcp.on('error', (error) => socket.destroy(error));
-    return limited(socket, 'secureConnect');
-  }
-
-  function limited<T extends Duplex>(socket: T, event: string): T {
-    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
-    const stop = () => clearTimeout(timer);
-    socket.once(event, stop).once('close', stop);
-    return socket;
+    return limited(socket, 'secureConnect', connectTimeoutMs, late());
   }
 
   // Returns the connection at once if possible: the agent does not count one that comes later.
   connecting.createConnection = (options, done) => {
     if (proxy === null) {
       const tcp = connect(options);
-      return secure ? secured(options, tcp) : limited(tcp, 'connect');
+      return secure ? secured(options, tcp) : limited(tcp, 'connect', connectTimeoutMs, late());
     }
     openTunnel(new URL(proxy), `${root.hostname}:${port}`, AbortSignal.timeout(connectTimeoutMs)).then(
       (tcp) => done(null, secure ? secured(options, tcp) : tcp),
@@ -86,8 +79,7 @@ export function openHttpClient(
       agent,
       method,
       path,
-      host: root.hostname.replace(/^\[|\]$/g, ''),
-      port,
+      ...{ host, port },
       headers: ['host', root.host, ...headers],
       setHost: false,
     });
@@ -144,6 +136,14 @@ export function openHttpClient(
   return { proxied: proxy !== null, begin, giveUp, ask, close: () => soon(() => agent.destroy()) };
 }
 
+/** Destroys a connection on which this event has not come in time. */
+export function limited<T extends Duplex>(socket: T, event: string, timeoutMs: number, error?: Error): T {
+  const timer = setTimeout(() => socket.destroy(error), timeoutMs).unref();
+  const stop = () => clearTimeout(timer);
+  socket.once(event, stop).once('close', stop);
+  return socket;
+}
+
 interface Connecting {
   createConnection(
     options: TcpNetConnectOpts & { socket?: Duplex },
@@ -152,14 +152,12 @@ interface Connecting {
 }
 
 export async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
-  const secure = proxy.protocol === 'https:';
-  const { request } = process.getBuiltinModule(secure ? 'node:https' : 'node:http');
+  const { request } = process.getBuiltinModule(proxy.protocol === 'https:' ? 'node:https' : 'node:http');
   const headers: Record<string, string> = { host: authority };
   if (proxy.username !== '') headers['proxy-authorization'] = basicAuth(proxy);
   const call = request({
     method: 'CONNECT',
-    host: proxy.hostname.replace(/^\[|\]$/g, ''),
-    port: proxy.port || (secure ? 443 : 80),
+    ...placeOf(proxy),
     path: authority,
     headers,
     agent: false,
@@ -173,6 +171,12 @@ export async function openTunnel(proxy: URL, authority: string, limit: AbortSign
   if (statusCode === 200) return tcp;
   tcp.destroy();
   throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
+}
+
+/** Where a URL leads; an IPv6 address has no brackets. */
+export function placeOf({ protocol, hostname, port }: URL) {
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return { host, port: Number(port || (protocol === 'https:' ? 443 : 80)) };
 }
 
 export function basicAuth({ username, password }: URL): string {
@@ -211,7 +215,7 @@ export function proxyOf(root: URL, env: Env): string | null {
   const proxy = (secure && (env.https_proxy ?? env.HTTPS_PROXY)) || (env.http_proxy ?? env.HTTP_PROXY);
   if (!proxy) return null;
   const exempt = env.no_proxy ?? env.NO_PROXY ?? '';
-  const port = root.port || (secure ? '443' : '80');
+  const port = String(placeOf(root).port);
   const isDirect =
     exempt.trim() === '*' || exempt.split(/[,\s]/).some((entry) => isExempt(entry, host, port));
   return isDirect ? null : proxy;

@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type BotApi, CONFLICT_HOLD_MS, LONG_POLL_MAX_S, type Reply, type WebhookInfo } from './bot-api.ts';
 import { maskWebhookUrl } from './webhook.ts';
 
-export interface ProbePorts {
+interface ProbePorts {
   readonly api: Pick<BotApi, 'call'>;
   /** The pid of a supervisor of this bot on this machine that may poll; null: none. */
   readonly supervisor: () => Promise<number | null>;
@@ -26,7 +26,7 @@ export interface ProbePorts {
   readonly clock?: ProbeClock;
 }
 
-export interface ProbeClock {
+interface ProbeClock {
   now(): number;
   sleep(ms: number, signal: AbortSignal): Promise<unknown>;
   unixS(): number;

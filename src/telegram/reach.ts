@@ -8,11 +8,12 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { Ending } from '../supervisor/table.ts';
+import { shared, spread } from '../turns.ts';
 import type { BotApi, Reply } from './bot-api.ts';
 
 export type ApiReach = ReturnType<typeof createApiReach>;
 
-export interface ApiReachOptions {
+interface ApiReachOptions {
   readonly api: BotApi;
   readonly report: Report;
   /** Receives the problem to show; null: it is over. */
@@ -36,7 +37,6 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   let lastProblem = '';
   let isSaid = false;
   let timer: NodeJS.Timeout | undefined;
-  let asking: Promise<boolean> | null = null;
   const over = new AbortController();
 
   function answered(): void {
@@ -71,20 +71,13 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
     onProblem(problem);
   }
 
-  /** True: the API answers. Callers that come meanwhile share the question. */
-  function ask(): Promise<boolean> {
-    asking ??= api
-      .call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal })
-      .then((reply) => {
-        if (reply.kind === 'outage') failed(reply.description);
-        else answered();
-        return reply.kind !== 'outage';
-      })
-      .finally(() => {
-        asking = null;
-      });
-    return asking;
-  }
+  /** True: the API answers. */
+  const ask = shared(async () => {
+    const reply = await api.call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal });
+    if (reply.kind === 'outage') failed(reply.description);
+    else answered();
+    return reply.kind !== 'outage';
+  });
 
   function askNow(): void {
     if (downSinceMs !== null && !over.signal.aborted) void ask();
@@ -166,7 +159,7 @@ export function tokenRefused(
 }
 
 function backoffMs(attempt: number): number {
-  return Math.min(5_000, 500 * 2 ** attempt) * (0.8 + 0.4 * Math.random());
+  return spread(Math.min(5_000, 500 * 2 ** attempt), Math.random());
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -149,7 +149,7 @@ test('probe: a rival elsewhere that comes back 250 ms after a 409: 1, with its r
   assert.ok(rhythmSeconds !== null && retrySeconds !== null && (afterSeconds ?? 0) >= leastSeconds);
   assert.ok(rhythmSeconds >= leastSeconds && rhythmSeconds <= Math.max(...gaps) + 0.5, `${gaps}`);
   assert.ok(Math.abs(retrySeconds - (rhythmSeconds - 3)) <= 0.5);
-  assert.match(probe.message, /^rival seen after [\d.]+ s: .*about every [\d.]+ s/);
+  assert.match(probe.message, /^rival seen after [\d.]+ m?s: .*about every [\d.]+ s/);
   assert.match(probe.message, hint);
   assert.match(stderr, NOTICE);
   assertAskedHarmlessly(b);

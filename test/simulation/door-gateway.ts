@@ -45,8 +45,8 @@ const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 export function createSimGateway(world: GatewayWorld) {
   const { clock, random, telegram, policy, story, judge, watch } = world;
   const asks = new Map<number, Ask>();
-  const pollers = new Map<number, string>();
-  const processes = new Map<string, SimProcess>();
+  const pollers = new Map<number, number | null>();
+  const processes = new Map<number, SimProcess>();
   const flights = new Map<number, { readonly begunMs: number; abort(): void }>();
   const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
   let asleep = false;
@@ -92,10 +92,8 @@ export function createSimGateway(world: GatewayWorld) {
         return void watch.accepted(false);
       case 'held':
         return void world.log(
-          `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${effect.owner}`,
+          `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${loop.door.owner?.poller}`,
         );
-      case 'owner':
-        return void world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
     }
   }
 
@@ -167,7 +165,7 @@ export function createSimGateway(world: GatewayWorld) {
         case 'slow':
           receive((reply) => {
             clock.after(backMs, () => {
-              if (reply.kind === 'updates') land({ kind: 'updates', count: reply.ids.length }, reply.ids);
+              if (reply.kind === 'updates') land({ kind: 'updates' }, reply.ids);
               else land({ kind: reply.kind });
             });
           });
@@ -197,10 +195,10 @@ export function createSimGateway(world: GatewayWorld) {
       watch.answered();
     }
     send({ kind: 'closed', connection });
-    for (const ms of DEATH_LOOKS_MS) clock.after(ms, () => act(() => seeDeath(poller)));
+    for (const ms of DEATH_LOOKS_MS) if (poller !== null) clock.after(ms, () => act(() => seeDeath(poller)));
   }
 
-  function seeDeath(poller: string): void {
+  function seeDeath(poller: number): void {
     const process = processes.get(poller);
     if (!process || process.alive) return;
     processes.delete(poller);
@@ -224,10 +222,10 @@ export function createSimGateway(world: GatewayWorld) {
     },
     ask(ask: Ask) {
       act(() => {
-        const poller = world.pidsKnown ? `pid ${ask.process.pid}` : 'worker';
+        const poller = world.pidsKnown ? ask.process.pid : null;
         if (!pollers.has(ask.connection)) {
           pollers.set(ask.connection, poller);
-          if (world.pidsKnown) processes.set(poller, ask.process);
+          if (poller !== null) processes.set(poller, ask.process);
         }
         asks.set(ask.id, ask);
         watch.asked();

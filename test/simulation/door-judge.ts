@@ -15,7 +15,7 @@ interface OpenPoll {
 }
 
 interface OwnerBook {
-  readonly poller: string;
+  readonly poller: number | null;
   /** Null where the system does not tell. */
   readonly process: SimProcess | null;
   /** The loop that polls: the connection of its last flight; null before its first. */
@@ -57,6 +57,8 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
   let stops = 0;
   let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
+  /** As the door names it; undefined: none. */
+  let seenOwner: number | null | undefined;
   let dues = { second: 0, count: 0 };
 
   const wakingMs = () => clock.now() - sleptMs;
@@ -117,7 +119,7 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
     return (stopSeen ? wakingMs() - it.endedWakingMs : idleMs) >= policy.ownerIdleMs;
   }
 
-  function tookOver(poller: string): void {
+  function tookOver(poller: number | null): void {
     const first = [...open.values()].find(({ poll }) => poll.poller === poller);
     if (!first) return void fail(`${poller} takes over without a poll`);
     if (owner && owner.poller !== poller) {
@@ -129,6 +131,12 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
     owner = { poller, process, active: null, endedMs: clock.now(), endedWakingMs: wakingMs() };
     heldOnce.clear();
     for (const { poll } of open.values()) if (poll.poller === poller) heldOnce.add(poll.connection);
+  }
+
+  function seeOwner(door: Door): void {
+    const poller = door.owner?.poller;
+    if (poller !== undefined && poller !== seenOwner) tookOver(poller);
+    seenOwner = poller;
   }
 
   function flew(effect: Extract<DoorEffect, { do: 'send' }>): void {
@@ -248,9 +256,6 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
         count('held');
         if (!open.has(effect.poll.id)) fail(`${show(effect.poll)} is held and not open`);
         heldOnce.add(effect.poll.connection);
-        return;
-      case 'owner':
-        return void tookOver(effect.poller);
     }
   }
 
@@ -282,10 +287,16 @@ export function createDoorJudge(story: Story, clock: Clock, policy: DoorPolicy, 
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
-    stepped(event: DoorEvent, { wakeAtMs }: Door, effects: readonly DoorEffect[]) {
+    stepped(event: DoorEvent, door: Door, effects: readonly DoorEffect[]) {
+      const { wakeAtMs } = door;
       down = null;
       happened(event);
-      for (const effect of effects) decided(event, effect);
+      for (const effect of effects) {
+        // What is answered shows whether the owner still polls, and only an owner may fly.
+        if (effect.do === 'send') seeOwner(door);
+        decided(event, effect);
+      }
+      seeOwner(door);
       if (event.kind === 'due' && effects.length === 0 && ++dues.count === DUES_MAX)
         fail(`${DUES_MAX} calls of the timer for nothing within a second`);
       if (wakeAtMs !== null && wakeAtMs <= event.atMs) fail(`the timer is wanted in the past`);

@@ -2,7 +2,7 @@
 import type { StrayFinder, Survey } from '../../src/strays/finder.ts';
 import { isStopped } from '../../src/strays/grade.ts';
 import type { Proc, Snapshot } from '../../src/strays/process.ts';
-import type { Processes } from '../../src/strays/processes.ts';
+import { type Processes, UNKNOWN } from '../../src/strays/processes.ts';
 import type { Hands } from '../../src/strays/stop.ts';
 import type { Checker } from './check.ts';
 import type { Clock } from './clock.ts';
@@ -53,7 +53,7 @@ export function processesOf({
     const { pid, ppid, pgid, sid, startId, state, comm, tty } = proc;
     const stat = stats.get(proc) ?? {
       ...{ pid, ppid, pgid, sid, startId, state, comm, tty },
-      ...{ uid: -1, argv: [], cwd: null, env: null },
+      ...UNKNOWN,
     };
     stats.set(proc, stat);
     return stat;

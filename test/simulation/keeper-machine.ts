@@ -84,7 +84,6 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   let cancelTimer = () => {};
   let worker: Worker | null = null;
   let loop: Loop;
-  let takeover = false;
   let won: (() => void) | null = null;
   /** Waits for the end of a release. */
   let seekLater: (() => void) | null = null;
@@ -140,6 +139,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         const sentMs = clock.now();
         const writer = machine.id;
         const text = effect.next;
+        if (text.holder === '' && text.vacant === undefined) story.count('freed');
         transmit(effect.request, effect.ms, () => store.cas(effect.prev, text, writer, sentMs), text);
         break;
       }
@@ -169,8 +169,6 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         loop.send({ kind: 'unleased', reason: 'asked' });
         break;
       case 'released':
-        world.log(`${name} has ${effect.free ? 'freed the record' : 'not freed the record'}`);
-        if (effect.free) story.count('freed');
         later(random.int(0, 20), () => {
           seekLater?.();
           seekLater = null;
@@ -264,10 +262,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         now: () => clocks.monotonicMs(),
         seek(done) {
           won = done;
-          const seek = () => {
-            send({ kind: 'seek', takeover });
-            takeover = false;
-          };
+          const seek = () => send({ kind: 'seek' });
           if (machine.keeper.role === 'idle') seek();
           else seekLater = seek;
         },
@@ -441,16 +436,15 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       machine.keeper.reach?.ok === true &&
       !machine.keeper.wish &&
       !machine.keeper.uncertain,
-    start({ takeover: wish }: { takeover: boolean }): void {
+    start({ wish }: { wish: boolean }): void {
       machine.up = true;
       run += 1;
       machine.id = world.nextId();
-      takeover = wish;
       won = null;
       seekLater = null;
       stopped = null;
       policy = { timing, id: machine.id, host: name, pid: run, lock: traits.lock };
-      machine.keeper = newKeeper;
+      machine.keeper = { ...newKeeper, wish };
       zero = { monotonic: clocks.monotonicMs(), boottime: clocks.boottimeMs() };
       leaseClock = createLeaseClock(clocks);
       look();

@@ -96,7 +96,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   };
   const anyUp = () => random.pick(machines.filter(({ up }) => up));
   const start = (machine: SimLeaseMachine, takeover = false) => {
-    if (!machine.up) machine.start({ takeover });
+    if (!machine.up) machine.start({ wish: takeover });
   };
 
   for (const [index, machine] of machines.entries()) {
@@ -104,7 +104,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     // Another machine has been there before, and left.
     if (first) store.edit({ v: 1, holder: '', epoch: 1, seq: 1, ttl: machine.timing.ttlMs });
     clock.after(first ? 0 : random.int(0, random.chance(0.5) ? 50 : 15_000), () =>
-      machine.start({ takeover: false }),
+      machine.start({ wish: false }),
     );
   }
 
@@ -289,7 +289,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
       if (how === 'takeover') {
         taker = random.pick(standbys);
         taker.crash();
-        taker.start({ takeover: true });
+        taker.start({ wish: true });
         // Where hints fail, the holder finds the wish when it writes.
         const looks = longest.renewMs + 1.3 * longest.pollMs;
         expect('a request to hand over', STOP_TIMEOUT_MS + longest.reapMs + looks + 200);

@@ -4,6 +4,7 @@
  */
 import type { Proc, ProcEnv, Snapshot } from '../../src/strays/process.ts';
 import { sumUp } from '../../src/strays/processes.ts';
+import { env as environment } from '../support/procs.ts';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
@@ -87,8 +88,6 @@ export const PROJECT = '/srv/bot';
 export const STRAY_PATTERN = /old_bot\d*\.py$/;
 export const BOT_ID = '123456';
 
-const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, marks: {} };
-
 export type Machine = ReturnType<typeof createMachine>;
 
 function show(body: Body): Proc {
@@ -108,7 +107,7 @@ function show(body: Body): Proc {
     argv: dead ? [] : body.argv,
     cwd: dead ? null : body.cwd,
     env: dead ? null : body.env,
-    otherBots: body.otherBots,
+    ...{ tokenInArgs: false, otherBots: body.otherBots },
     match: dead || !names ? null : { pattern: STRAY_PATTERN.source, inScope: body.cwd === PROJECT },
   };
 }
@@ -140,7 +139,7 @@ export function createMachine(clock: Clock, random: Random) {
         pgid: birth.own ? pid : (parent?.pgid ?? pid),
         sid: birth.own === 'session' ? pid : (parent?.sid ?? pid),
         startId: String(++starts),
-        env: { ...BARE, ...birth.env },
+        env: environment(birth.env),
         ...{ state: 'S', orphan: false, leaving: false, killed: false, shown: null },
       };
       bodies.set(pid, body);

@@ -4,7 +4,7 @@ import { sumUp } from '../../src/strays/processes.ts';
 
 /** An environment with nothing in it but what is given. */
 export function env(facts: Partial<ProcEnv> = {}): ProcEnv {
-  return { holdsToken: false, bot: null, run: null, spawn: null, marks: {}, ...facts };
+  return { holdsToken: false, bot: null, run: null, spawn: null, deploy: false, marks: {}, ...facts };
 }
 
 /** A process; `command` is split at spaces. */
@@ -22,7 +22,7 @@ export function proc(pid: number, ppid: number, command: string, facts: Partial<
     comm: (argv[0] ?? '').split('/').at(-1)!.slice(0, 15),
     argv,
     cwd: '/srv/bot',
-    env: env(),
+    ...{ env: env(), tokenInArgs: false, otherBots: [], match: null },
     ...facts,
   };
 }

@@ -8,7 +8,7 @@ export const NOBODY = 65_534;
 
 /** Of the bot's own token, the lowest first. */
 export function lockNames(b: Bed, token = b.token): readonly string[] {
-  return lockKey(String(b.botId), token).names;
+  return lockKey(token).names;
 }
 
 /** As the program binds it: 108 bytes. `filler`: another byte looks the same in /proc/net/unix. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readLink } from '../../src/machine/procfs.ts';
-import { ownersOfSockets } from '../../src/machine/sockets.ts';
+import { findOwners } from '../../src/machine/sockets.ts';
 import { fixture, PYTHON } from '../support/bed.ts';
 import { allPids, readProc } from '../support/proc.ts';
 import { eachWithEyes, type StrayWorld } from '../support/stray-world.ts';
@@ -54,7 +54,7 @@ test("a process whose arguments and environment can't be read for ever: left out
   );
   assert.equal(second.procs.get(again.pid)?.env?.holdsToken, true);
   assert.ok(second.uninspectable.stuck >= 1);
-  const { answer: owners, blockedMs: lookedMs } = await longestBlock(() => ownersOfSockets([1]));
+  const { answer: owners, blockedMs: lookedMs } = await longestBlock(() => findOwners([1]));
   assert.deepEqual(owners, new Map(), 'its descriptors hold nobody up');
   assert.ok(lookedMs < 200, `blocked for ${lookedMs} ms`);
 });

@@ -96,7 +96,7 @@ test('whoever has started one poller, which has ended, does not poll; with a sec
   ledger.reacted(2, 7, seen(61));
   const { reactions, byChildren } = ledger.evidence(among(50));
   assert.deepEqual([...reactions], [[50, 'twice']]);
-  assert.deepEqual([...(byChildren ?? [])], [[50, 7]]);
+  assert.deepEqual([...byChildren], [[50, 7]]);
 });
 
 test('as long as they live, children answer for themselves', () => {
@@ -105,7 +105,7 @@ test('as long as they live, children answer for themselves', () => {
   ledger.reacted(2, 0, seen(61));
   const { reactions, byChildren } = ledger.evidence(among(50, 60, 61));
   assert.deepEqual([...reactions.keys()], [60, 61]);
-  assert.equal(byChildren?.size, 0);
+  assert.equal(byChildren.size, 0);
 });
 
 test('of one program a later run answers for those before it, one that ran beside them does not', () => {

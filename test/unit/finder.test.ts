@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createStrayFinder } from '../../src/strays/finder.ts';
+import { NO_EVIDENCE } from '../../src/strays/grade.ts';
 import { linuxHands } from '../../src/strays/stop.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
@@ -17,7 +18,10 @@ const silencesOf = (connected: readonly number[]) => {
     ...{ processes, hands: linuxHands, uid: 1000 },
     findRespawner: async () => null,
   });
-  const evidence = { connected: new Set(connected), reactions: new Map([[101, 'once' as const]]) };
+  const evidence = {
+    ...NO_EVIDENCE,
+    ...{ connected: new Set(connected), reactions: new Map([[101, 'once' as const]]) },
+  };
   const { strays } = finder.quickLook({ evidence });
   const stray = strays.find(({ pid }) => pid === 101);
   assert.deepEqual(

@@ -1,14 +1,14 @@
 /** Every line of the table of grades, and everything that is never touched. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Facts as GradeFacts, survey as surveyAmong } from '../../src/strays/grade.ts';
+import { type Facts as GradeFacts, NO_EVIDENCE, survey as surveyAmong } from '../../src/strays/grade.ts';
 import type { Proc, Snapshot } from '../../src/strays/process.ts';
 import { type Place, surroundings } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const FACTS: Facts = {
   ...{ botId: '111111', selfPid: 50, worker: null, uid: 1000 },
-  ...{ leftovers: new Set(), connected: new Set(), reactions: new Map() },
+  ...{ leftovers: new Set(), ...NO_EVIDENCE },
 };
 const AROUND = [
   proc(1, 0, '/sbin/init'),

@@ -17,11 +17,11 @@ const LAYERS = [
   // What is decided, and the shape in which it is shown: types that everybody uses.
   ['supervisor/table.ts', 'supervisor/status.ts', 'supervisor/record.ts', 'supervisor/history.ts'],
   ['config'],
-  ['errors.ts', 'files.ts', 'shell.ts', 'tools.ts'],
+  ['errors.ts', 'files.ts', 'shell.ts', 'tools.ts', 'turns.ts'],
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =
-  /^(?:supervisor\/(?:table|status|record|history)|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|bystander|program|policy|reactions))\.ts$/;
+  /^(?:turns|supervisor\/(?:table|status|record|history)|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|bystander|process|program|policy|reactions))\.ts$/;
 
 interface Import {
   readonly from: string;

@@ -21,13 +21,14 @@ const LEADS: readonly Step[] = [SEEK, saw(1_000, FREE), [1_010, { kind: 'written
 
 /** The keeper after these steps, and what it did at the last one. */
 function play(...steps: readonly Step[]): Keeper & { did: string } {
-  let [keeper, did] = [newKeeper, ''];
+  let [keeper, did]: [Keeper, string] = [newKeeper, ''];
   for (const [atMs, what] of steps) {
+    if (what === 'takeover') keeper = { ...keeper, wish: true };
     const event =
       typeof what === 'object'
         ? { kind: 'answer', request: keeper.request?.number, outcome: what }
         : /seek|takeover/.test(what)
-          ? { kind: 'seek', takeover: what === 'takeover' }
+          ? { kind: 'seek' }
           : { kind: what };
     const [next, effects] = stepKeeper(
       keeper,

@@ -8,7 +8,7 @@ import { lookAt, processOf } from '../../src/lock/look.ts';
 import { type Answer, addressOf, answerTo, challenge } from '../../src/lock/proof.ts';
 import { pidNamespace } from '../../src/machine/procfs.ts';
 
-const newKey = () => lockKey('4711', `4711:${randomBytes(24).toString('hex')}`);
+const newKey = () => lockKey(`4711:${randomBytes(24).toString('hex')}`);
 
 function identity(pid: number): Answer {
   const { startId } = processOf(pid)!;
@@ -75,7 +75,7 @@ test('answers do not fit questions that are none', () => {
 });
 
 test('the names stay what they are, so that all releases exclude each other; the four differ, and depend on the token', () => {
-  const key = lockKey('123', '123:AAtoken');
+  const key = lockKey('123:AAtoken');
   assert.equal(key.names[0], 'singlepoll/123/aa5710da8c4d7e2c41b3c7a15a6c2b68');
-  assert.equal(new Set([...key.names, ...lockKey('123', '123:ABtoken').names]).size, 8);
+  assert.equal(new Set([...key.names, ...lockKey('123:ABtoken').names]).size, 8);
 });

@@ -7,6 +7,7 @@ import { layersOf } from '../../src/strays/cgroup.ts';
 import { findManager } from '../../src/strays/managers.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { toolEnvironment } from '../../src/tools.ts';
+import { env as environment, proc as madeUp } from '../support/procs.ts';
 
 interface PaperProc {
   readonly argv: readonly string[] | string;
@@ -41,9 +42,8 @@ function proc(paper: PaperProc | string, pid: number, ppid: number): Proc {
     marks = {},
     comm = argv[0]!.replace(/^.*\//, '').slice(0, 15),
   } = it;
-  const env = marks === null ? null : { holdsToken: true, bot: null, run: null, spawn: null, marks };
-  const ids = { pid, ppid, pgid: pid, sid: pid, uid, tty };
-  return { ...ids, state: 'S', startId: `${pid}00`, comm, argv, cwd, env };
+  const env = marks === null ? null : environment({ holdsToken: true, marks });
+  return madeUp(pid, ppid, '', { uid, tty, startId: `${pid}00`, comm, argv, cwd, env });
 }
 
 async function search(machine: PaperMachine) {

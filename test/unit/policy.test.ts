@@ -58,7 +58,7 @@ test('started again by nobody who can be seen: at the third life within a minute
 });
 
 test("a living supervisor's worker is named and not touched; with a lease that one decides", () => {
-  const worker = stray(10, { grade: 'likely', supervisor: { pid: 9 } });
+  const worker = stray(10, { grade: 'likely', supervisor: 9 });
   assert.match(verdict([worker, stray(11)]), /^75 .*pid 9, with worker pid 10.*kill 9 /);
   assert.deepEqual(judge([worker], [], 0, { ...ALONE, leased: true }), { strays: [], endings: [] });
 });

@@ -47,7 +47,7 @@ async function poll(answer: Upstream | null, { hangsUp = false } = {}) {
     response: response as unknown as ServerResponse,
     args: createArgs({ timeout: '30' }),
     environment: '/test',
-    poller: { kind: 'poller', name: '1', connection: 1 },
+    poller: { kind: 'poller', pid: null, connection: 1 },
   });
   if (hangsUp) response.emit('close');
   mayPoll = true;

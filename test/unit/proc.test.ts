@@ -46,7 +46,7 @@ test('the facts of a process', async () => {
   assert.deepEqual(proc.argv, ['sleep', '1000']);
   assert.equal(proc.cwd, world.project);
   const { marks, ...seen } = proc.env!;
-  assert.deepEqual(seen, { holdsToken: true, bot: '7', run: 'r', spawn: '2' });
+  assert.deepEqual(seen, { holdsToken: true, bot: '7', run: 'r', spawn: '2', deploy: false });
   assert.deepEqual(marks, { pm_id: '0', name: 'app' });
 });
 

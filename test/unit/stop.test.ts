@@ -1,6 +1,7 @@
 /** Stopping trees: real processes and signals first, then the order of all steps with processes and a clock of paper. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import type { ProcessId } from '../../src/machine/procfs.ts';
 import {
   type Hands,
   type Look,
@@ -8,7 +9,6 @@ import {
   type Signal,
   type StopOptions,
   stopTargets,
-  type Target,
 } from '../../src/strays/stop.ts';
 import { alive, readProc } from '../support/proc.ts';
 import { createStrayWorld, type StrayWorld } from '../support/stray-world.ts';
@@ -21,7 +21,7 @@ afterEach(() => world.close());
 
 const TIMES = { stopTimeoutMs: 400, killWaitMs: 400 };
 
-const target = (pid: number): Target => ({ pid, startId: String(readProc(pid)!.startTicks) });
+const target = (pid: number): ProcessId => ({ pid, startId: String(readProc(pid)!.startTicks) });
 
 test('a pid reused between the look and the signal is left alone', async () => {
   const { pid } = world.start('sleep', ['1000']);
@@ -90,7 +90,7 @@ const C = { pid: 12, startId: 'c' };
 /** Stops A and B, which have the start ids that they are listed with; returns what was sent, with its time. */
 async function onPaper(
   papers: Record<number, Paper>,
-  options: Partial<StopOptions> & { targets?: Target[]; appears?: { pid: number; atMs: number } } = {},
+  options: Partial<StopOptions> & { targets?: ProcessId[]; appears?: { pid: number; atMs: number } } = {},
 ) {
   const { targets = [A, B], appears, ...more } = options;
   const procs = new Map<number, Paper>(Object.entries(papers).map(([pid, it]) => [Number(pid), { ...it }]));
@@ -121,7 +121,7 @@ async function onPaper(
     },
   };
   const result = await stopTargets(targets, { stopTimeoutMs: 1_000, killWaitMs: 500, hands, ...more });
-  const pids = (all: readonly Target[]) => all.map(({ pid }) => pid);
+  const pids = (all: readonly ProcessId[]) => all.map(({ pid }) => pid);
   return { sent, looks, procs, survivors: pids(result.survivors), denied: pids(result.denied), nowMs };
 }
 
@@ -161,7 +161,7 @@ test('asked for now: SIGKILL at once, also before any SIGTERM; halted: nothing a
 });
 
 test('newcomers: SIGTERM when all seemed over; SIGKILL with a wait of their own after SIGKILL', async () => {
-  let grown: Target[] = [B];
+  let grown: ProcessId[] = [B];
   const late = await onPaper({ 10: {}, 11: {} }, { targets: [A], grown: () => grown });
   assert.match(late.sent.join(), /^\d+ SIGTERM 10,\d+ SIGTERM 11$/);
   grown = [];

@@ -85,7 +85,7 @@ test('one that can not be seen, and was proven: told once, waited for as long as
   let connected = 1;
   let nowMs = 0;
   const prover = {
-    look: async () => ({ connected }),
+    look: async () => connected,
     experiment: async () => ({ kind: 'convicted' as const }),
     evidence: () => NO_EVIDENCE,
     unseen: () => [unseen],
