@@ -113,7 +113,7 @@ it('the token: its source is named in the first line; two bots, none and malform
   assertNoToken(run.stderr() + run.stdout(), b.token);
 });
 
-it('the env file is given to the worker too, the environment wins; the twin beats the config file, the flag beats the twin', async (b) => {
+it('the env file is given to the worker too, the environment wins; one that is not there is named', async (b) => {
   b.file('.env', 'FROM_FILE=yes\nBOTH=file\nQUOTED="a b # c"\n');
   const run = b.start(['--', ...node('prints-env.mjs')], { env: { ...b.env, BOTH: 'environment' } });
   await run.waitFor('ENV ');
@@ -124,14 +124,6 @@ it('the env file is given to the worker too, the environment wins; the twin beat
   const missing = b.spawn(COMMAND, ['start', '--env-file', '/no/such.env', '--', 'true'], { env: b.env });
   await missing.ends(78);
   assert.match(missing.stderr(), /\/no\/such\.env/);
-
-  const exits = (code: string) => node('exits.mjs', code);
-  b.file('my.toml', `restart = "always"\ncommand = ${JSON.stringify(exits('7'))}\n`);
-  const twin = (value: string) => ({ env: { ...b.env, SINGLEPOLL_RESTART: value } });
-  await b.exits(7, 'start -c my.toml', twin('never'));
-  await b.exits(9, ['start', '-c', 'my.toml', '--restart', 'never', '--', ...exits('9')], twin('always'));
-  b.file('Procfile', `worker: ${exits('6').join(' ')}\n`);
-  await b.exits(6, 'start --restart never');
 });
 
 it('restart reads env file and TOML again and says what changed; --same-env and a mistake leave the run as it is; a rotated token is taken over with its lock', async (b) => {

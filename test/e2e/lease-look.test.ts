@@ -1,9 +1,10 @@
-// What can be seen of a lease from a machine where no supervisor runs, and of a worker that goes around the gateway.
+// What can be seen of a lease from a machine where no supervisor runs, and of a worker that goes around the gateway; and what a start is
+// refused for by its engine's client alone. What may be wrong with the option itself: test/unit/config-load.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { PYTHON, worker } from '../support/bed.ts';
+import { POLITE, PYTHON, worker } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
-import { assertNoToken } from '../support/judge.ts';
+import { assertNoToken, starts } from '../support/judge.ts';
 import {
   clockOf,
   FAST_TTL_MS,
@@ -58,6 +59,29 @@ describe('lease, looked at', () => {
       assert.match(answer.stdout, /scribble/, args.join(' '));
       assert.equal(answer.code, args[0] === 'status' ? 3 : 0);
     }
+  });
+
+  it('look: --dry-run writes no record, also with --takeover, and says who holds it', async (b) => {
+    await b.exits(0, ['start', '--dry-run', ...b.fast, ...POLITE]);
+    assert.equal(await b.text(), null);
+    const other = await b.another();
+    const before = await b.text();
+    const again = await b.exits(0, ['start', '--dry-run', '--takeover', ...b.fast, ...POLITE]);
+    assert.equal(await b.text(), before);
+    assert.match(again.text, new RegExp(`lease|${other.name}`, 'i'));
+    assert.equal(starts(b.journal()).length, 0);
+  });
+
+  it('what only the client of an engine can tell is 78 as well, before a worker is started', async (b) => {
+    for (const [url, pattern] of [
+      ['etcds://127.0.0.1?ca-file=/nowhere/ca.pem', /\/nowhere\/ca\.pem/],
+      ['k8s:', /pod|cluster|server/i],
+    ] as const) {
+      const { stderr } = await b.exits(78, ['start', '--lease', url, ...POLITE]);
+      assert.match(stderr, pattern);
+      assert.doesNotMatch(stderr, /\n\s+at .*\.[cm]?js:/, 'no stack');
+    }
+    assert.equal(starts(b.journal()).length, 0);
   });
 
   test('look: a worker around the gateway is named, and dead before the ttl when the lease is lost', async (t) => {

@@ -7,14 +7,10 @@ import { join } from 'node:path';
 import { describe } from 'node:test';
 import { node, worker } from '../support/bed.ts';
 import { detach } from '../support/detach-bed.ts';
-import { ENGINES } from '../support/engines.ts';
 import { assertInOrder, assertNeverTwo } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
 import {
   FAST_TTL_MS,
-  leaseBed,
   leaseCases,
-  leaseEngine,
   leaseOf,
   stateIs,
   unixSeconds,
@@ -170,33 +166,3 @@ describe('lease, standing by', () => {
     },
   );
 });
-
-for (const name of ENGINES) {
-  // What differs in the others is their store: lease-contract.test.ts.
-  const it = name === 'redis' ? test : xtest;
-  it(`${name}: stands by, takes what is freed, also where nothing tells of it, holds, frees`, async (t) => {
-    const engine = await leaseEngine(name);
-    t.after(() => engine.close());
-    const b = await leaseBed(t, engine);
-    const other = await b.another();
-    const run = await b.standby();
-    const status = await stateIs(b, 'standby', run);
-    assert.deepEqual(
-      [leaseOf(status).engine, leaseOf(status).holder, status.healthy],
-      [name, other.shown, true],
-    );
-    const offline = await b.run(['who', '--json'], { env: { ...b.env, SINGLEPOLL_LEASE: b.url } });
-    assert.ok(offline.stdout.includes(other.shown), offline.stdout);
-    await engine.put(b.botId, JSON.stringify({ ...other.rec, holder: '', seq: other.rec.seq + 1 }));
-    const worker = await workerNumber(b, 1, run);
-    await stateIs(b, 'polling', run);
-    const held = leaseOf(await b.status());
-    const rec = await b.record();
-    assert.deepEqual([held.mine, held.holder, held.epoch], [true, `${hostname()}:${run.pid}`, rec?.epoch]);
-    await until('a renewal', async () => ((await b.record())?.seq ?? 0) > (rec?.seq ?? 0));
-    await run.stop();
-    const end = await b.record();
-    assert.deepEqual([end?.holder, end?.epoch, end?.v], ['', rec?.epoch, 1], 'freed, never deleted');
-    assert.equal(alive(worker.pid), false);
-  });
-}

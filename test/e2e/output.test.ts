@@ -66,16 +66,6 @@ it('bytes: what is no token, and noise, arrive unchanged on both streams; last w
   assert.equal(stdout.length, line.length * 5400);
 });
 
-it('bytes: a prompt without a newline appears while the worker waits', async (b) => {
-  for (const text of ['prompt> ', 'ends in a colon 1234567890:']) {
-    b.file('text', text);
-    const run = b.start(['--', 'sh', '-c', 'cat text; exec sleep 1000']);
-    await until(`"${text}"`, () => run.stdout() === text, run);
-    run.signal('SIGKILL');
-    await run.exit();
-  }
-});
-
 it(`much: a reader that does not read holds the worker back, not the memory; then ${BIG_MB} MB arrive, and polls follow`, async (b) => {
   const run = b.start(['--', ...node('prints-much.mjs', String(BIG_MB))]);
   let bytes = 0;

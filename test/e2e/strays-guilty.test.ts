@@ -280,17 +280,6 @@ xit('one that is stopped (SIGSTOP) goes, too', async (b) => {
   await b.serves(run);
 });
 
-xit('forty lives of one program share the verdict of the one that holds the poll', async (b) => {
-  const first = legacyPoller(b, 'old_bot.py');
-  const again = () => b.spawn(PYTHON, ['old_bot.py'], { cwd: b.project, env: withToken(b) });
-  const lives = [first, ...Array.from({ length: 39 }, again)].map(({ pid }) => pid);
-  await until('all to poll', () => polledBy(b, 'old_bot.py').length === lives.length);
-  const run = startWorker(b);
-  await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, run);
-  await until('all to be gone', () => !lives.some(alive), { ms: 120_000, seen: run.seen });
-  await b.serves(run);
-});
-
 xit('one that starts itself anew at SIGTERM: gone for good, or 75; never two pollers in the end', async (b) => {
   b.spawn(process.execPath, [worker('phoenix.mjs')], { env: botEnv(b) });
   await until('it to poll', () => polledBy(b, 'phoenix.mjs').length > 0);

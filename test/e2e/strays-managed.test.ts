@@ -2,7 +2,7 @@
 // some process looks like. Where nobody of this machine reacts, somebody elsewhere polls, and only then that is said.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { type Bed, PYTHON } from '../support/bed.ts';
+import type { Bed } from '../support/bed.ts';
 import { RIVAL_AFTER } from '../support/gateway.ts';
 import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
@@ -13,14 +13,11 @@ import {
   hiddenFolder,
   hold,
   living,
-  polledBy,
-  proofFixture,
   startWorker,
   supervisord,
-  withToken,
   workerWorks,
 } from '../support/strays.ts';
-import { staysTrue, until } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
 
 /** A supervisord of the test's own that runs one command as the program `name`; waits until that has asked `method`. */
 async function supervised(b: Bed, name: string, command: readonly string[], method: string, env = {}) {
@@ -35,10 +32,6 @@ async function supervised(b: Bed, name: string, command: readonly string[], meth
 /** A poller with a hidden token. */
 const managedStray = (b: Bed, name: string, args: readonly string[] = []) =>
   supervised(b, name, hiddenFolder(b, name, { args }).command, 'getUpdates');
-
-/** Sends one message, and stays. */
-const dashboard = (b: Bed) =>
-  supervised(b, 'dashboard', [PYTHON, proofFixture('holder.py'), 'shop'], 'sendMessage', withToken(b));
 
 /** Types the printed command; it must end the stray. */
 async function typed(stderr: string, pids: () => number[]): Promise<void> {
@@ -88,23 +81,6 @@ for (const choice of ['yield', 'insist'] as const)
     assert.doesNotMatch(run.stderr(), ELSEWHERE);
     await typed(run.stderr(), stray.pids);
   });
-
-xit('a dashboard under supervisord that sends one message ends nothing: at the start, with conflicts from elsewhere, at a restart', async (b) => {
-  const those = living((await dashboard(b)).pids());
-  const run = startWorker(b, '--on-rival', 'insist');
-  const mine = await workerWorks(b, run);
-  await staysTrue('the run goes on', 2_000, () => run.ended() === null && alive(mine), run.seen);
-  const rival = await startRemoteRival(b.t, b);
-  await until('conflicts', () => rival.conflicts >= 3, run);
-  await rival.leave();
-  assert.equal(await workerWorks(b, run), mine);
-  // A worker that ends is what made the supervisor look around.
-  process.kill(mine, 'SIGKILL');
-  const isNew = () => polledBy(b, 'polite.mjs').some((pid) => pid !== mine);
-  await until('a new worker', isNew, run);
-  assert.equal(run.ended(), null, run.seen());
-  assert.deepEqual(harmed(b, those), [], run.seen());
-});
 
 const monitor = (b: Bed) => hold(b, 'monitor', ['monitor'], 'getMe');
 

@@ -3,18 +3,9 @@ import assert from 'node:assert/strict';
 import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { StrayEntry } from '../../src/supervisor/status.ts';
-import {
-  type Bed,
-  bed,
-  botFixture,
-  type Finished,
-  node,
-  PYTHON,
-  randomToken,
-  type Words,
-} from '../support/bed.ts';
+import { type Bed, bed, type Finished, node, randomToken, type Words } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { it, test, xit, xtest } from '../support/kinds.ts';
+import { it, test, xit } from '../support/kinds.ts';
 import { startRival, working } from '../support/rival.ts';
 import { NOBODY } from '../support/squatter.ts';
 import { assertStrayShape } from '../support/status.ts';
@@ -161,21 +152,6 @@ test('probe: a rival elsewhere that comes back 250 ms after a 409: 1, with its r
     /--probe=40 +# for its rhythm/,
   ])
     assert.match(stdout, pattern);
-});
-
-xtest('probe: real libraries that retry are seen with their rhythm', async (t) => {
-  for (const [command, hint] of [
-    [[PYTHON, botFixture('ptb.py')], /python-telegram-bot/],
-    [[process.execPath, botFixture('ntba.mjs')], /node-telegram-bot-api|pyTelegramBotAPI/],
-  ] as const) {
-    const b = await bed(t);
-    const env = { TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root };
-    const bot = b.spawn(command[0], [command[1]], { env });
-    await until('it to poll', () => b.sandbox.polls().length > 0, bot);
-    const { probe } = await probed(b, 1, ['--probe=12']);
-    assert.equal(probe.result, 'rival', `${probe.message}\n${bot.seen()}`);
-    assert.match(probe.message, hint);
-  }
 });
 
 it('probe: updates that wait, a webhook, an API out of reach, a refused token: cannot tell, and all stays as it was', async (b) => {

@@ -21,16 +21,6 @@ function parse(args: readonly string[], name: CommandName = 'start'): { flags: R
   return { flags: readFlags(command), words: command.args };
 }
 
-test('the contract names these options, and this release has them, each with a twin of its own', () => {
-  const contract =
-    '--api-root --backoff --config --drop-pending --dry-run --env-file --heartbeat --keep-webhook --log-format ' +
-    '--max-restarts --max-memory --stdin --restart --sandbox --stop-timeout --no-gateway --gateway-port --intercept --sealed --on-rival --rival-after ' +
-    '--deaf-after --require-gateway --allow-set-webhook --lease --lease-profile --lease-ttl --detach --start-timeout ' +
-    '--log-file --log-size --log-keep --http --ready-in-standby --no-alerts --alert-url --alert-format ' +
-    '--alert-cooldown --digest --digest-zone --stray --stray-scope --takeover --token-env --token-file --wait';
-  assert.deepEqual(OPTION_NAMES.map(longFlag).sort(), contract.split(' ').sort());
-});
-
 test('values stay text, lists grow, flags are true or taken back; what is not typed is not there', () => {
   const typed = '-c x.toml --stray a --backoff nonsense --stray=b --wait --no-takeover --no-gateway --alerts';
   assert.deepEqual(parse([...typed.split(' '), 'node', 'bot.js']), {
