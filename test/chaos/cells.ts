@@ -88,3 +88,13 @@ export async function runCells(
   await Promise.all(Array.from({ length: jobs }, worker));
   return results;
 }
+
+/** What was wrong, or every figure where nothing was. */
+export function sentence({ row, engine, verdict, figures, checks, ok }: Ran): string {
+  const head = `${ok ? 'ok    ' : 'BROKEN'} ${row.padEnd(3)} ${engine.padEnd(10)}`;
+  const shown = Object.entries({ ...verdict, ...figures })
+    .map(([name, value]) => `${name} ${Number.isInteger(value) ? value : value.toFixed(1)}`)
+    .join(', ');
+  const broken = checks.filter((check) => !check.ok).map(({ what, seen }) => `\n       ${what}: ${seen}`);
+  return `${head} ${shown}${broken.join('')}`;
+}

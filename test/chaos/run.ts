@@ -7,9 +7,8 @@ import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { LEASE_PROFILES, type LeaseProfile } from '../../src/lease/timing.ts';
 import { ENGINES, type EngineName } from '../support/engines.ts';
-import { type Cell, runCells } from './cells.ts';
+import { type Cell, runCells, sentence } from './cells.ts';
 import { ROWS } from './rows/all.ts';
-import { chaosTable, sentence } from './table.ts';
 import { yardProblem } from './yard.ts';
 
 const { values } = parseArgs({
@@ -54,6 +53,5 @@ const results = await runCells(cells, jobs, (result) => {
   console.error(sentence(result));
   if (!result.ok && values.talk) console.error(result.talk);
 });
-console.log(`\n${chaosTable(results)}\n\n${profile} profile`);
-console.log(`\nmachine: Node ${process.version}, ${availableParallelism()} CPUs`);
+console.log(`\n${profile} profile; Node ${process.version}, ${availableParallelism()} CPUs`);
 process.exit(results.every(({ ok }) => ok) ? 0 : 1);

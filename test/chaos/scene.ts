@@ -13,9 +13,9 @@ import { type Line, nowMs, openJournal } from './journal.ts';
 import { createMachine, type Machine, type StartOptions } from './machine.ts';
 import {
   type Deaf,
-  delivered,
   type LifeSpan,
   longestGap,
+  lostOf,
   overlap,
   pollSpans,
   staleCount,
@@ -153,21 +153,19 @@ export async function openScene(name: EngineName, profile: LeaseProfile, dir: st
     await served(8).catch(() => {});
     clearTimeout(flowing);
     // A poller that does not confirm what it got would be given it for ever.
-    const isDone = () => delivered(journal(), injected).lost === 0;
+    const isDone = () => lostOf(journal(), injected) === 0;
     await until('all updates to be handled', isDone, { ms, everyMs: 50 }).catch(() => {});
     settledAtMs = nowMs();
   }
 
   function verdict(): Verdict {
     const all = polls();
-    const { ms, evicted } = overlap(all, deaf);
     const since = { fromMs: faultAtMs ?? nowMs(), toMs: settledAtMs ?? nowMs() };
     return {
-      overlapMs: ms,
-      evicted,
+      overlapMs: overlap(all, deaf),
       stale: staleCount(all),
       updates: injected.length,
-      ...delivered(journal(), injected),
+      lost: lostOf(journal(), injected),
       gapMs: longestGap(all, deaf, since),
       workerOverlapMs: workerOverlap(lives()),
     };

@@ -29,12 +29,8 @@ export interface Verdict {
   readonly overlapMs: number;
   /** getUpdates that arrived after one of a later term. */
   readonly stale: number;
-  /** Polls of a machine that was cut off or stood still, still open at the API when the next holder's first came and threw them out. */
-  readonly evicted: number;
   readonly updates: number;
   readonly lost: number;
-  /** Handed to workers more than once. */
-  readonly repeated: number;
   /** The longest time without a getUpdates at the API since the fault. */
   readonly gapMs: number;
   /** ms in which workers of two machines ran (a stopped one does not run). */
@@ -78,20 +74,13 @@ export function without(span: Span, others: readonly Span[]): Span[] {
 const deafOf = (deaf: readonly Deaf[], machine: string): Deaf[] =>
   deaf.filter((one) => one.machine === machine);
 
-export function overlap(polls: readonly PollSpan[], deaf: readonly Deaf[]): { ms: number; evicted: number } {
+export function overlap(polls: readonly PollSpan[], deaf: readonly Deaf[]): number {
   let ms = 0;
-  let evicted = 0;
   const live = polls.map((poll) => without(poll, deafOf(deaf, poll.machine)));
-  for (const [index, one] of polls.entries())
-    for (let next = index + 1; next < polls.length; next++) {
-      const other = polls[next]!;
-      if (common(one, other) <= 0) continue;
-      const lasted = live[index]!.flatMap((a) => live[next]!.map((b) => Math.max(0, common(a, b))));
-      const both = lasted.reduce((sum, part) => sum + part, 0);
-      ms += both;
-      if (both === 0) evicted += 1;
-    }
-  return { ms, evicted };
+  for (const [index, one] of live.entries())
+    for (const other of live.slice(index + 1))
+      for (const a of one) for (const b of other) ms += Math.max(0, common(a, b));
+  return ms;
 }
 
 export function staleCount(polls: readonly PollSpan[]): number {
@@ -127,12 +116,7 @@ export function workerOverlap(lives: readonly LifeSpan[]): number {
   return ms;
 }
 
-export function delivered(journal: readonly Line[], injected: readonly number[]) {
-  const times = new Map<number, number>();
-  for (const { ev, id } of journal)
-    if (ev === 'update' && id !== undefined) times.set(id, (times.get(id) ?? 0) + 1);
-  return {
-    lost: injected.filter((id) => !times.has(id)).length,
-    repeated: [...times.values()].reduce((sum, count) => sum + count - 1, 0),
-  };
+export function lostOf(journal: readonly Line[], injected: readonly number[]): number {
+  const handled = new Set(journal.map(({ ev, id }) => (ev === 'update' ? id : undefined)));
+  return injected.filter((id) => !handled.has(id)).length;
 }

@@ -1,9 +1,8 @@
 // The rows of the chaos table (test/chaos), with the fast profile: all with Redis, the first ones with every engine.
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { type Cell, type Ran, runCell, runCells } from '../chaos/cells.ts';
+import { type Cell, type Ran, runCell, runCells, sentence } from '../chaos/cells.ts';
 import { ROWS } from '../chaos/rows/all.ts';
-import { sentence } from '../chaos/table.ts';
 import { yardProblem } from '../chaos/yard.ts';
 
 const EVERYWHERE = ['1', '2', '3'];
