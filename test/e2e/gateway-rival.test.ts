@@ -86,30 +86,6 @@ it('a rival that stays: a newcomer stops its worker, ends with 75, and keeps awa
   await staysTrue('the rival polls in peace', 3_500, () => rival.conflicts - kicked <= 1);
 });
 
-xit('a rival that stays, with --wait: the worker is stopped, the supervisor stands by and says why', async (b) => {
-  b.env[RIVAL_AFTER] = SOON;
-  const rival = startRival(b.t, b);
-  await until('the rival to poll', () => b.sandbox.polls().length > 0);
-  const run = await b.polling('--wait');
-  await run.waitFor('standing by until it is gone');
-  // The line stands before the last of the worker is gone.
-  const isStandby = async () => {
-    const status = await b.status();
-    return status.state === 'standby' ? status : null;
-  };
-  const { worker, problems } = await until('it to stand by', isStandby, run);
-  assert.deepEqual([worker?.pid, problems[0]?.code], [null, 'rival']);
-  assert.match((await b.exits(75, 'restart')).stderr, /it stands by/);
-  const kicked = rival.conflicts;
-  await staysTrue(
-    'the rival polls in peace',
-    3_500,
-    () => rival.conflicts - kicked <= 1 && run.ended() === null,
-  );
-  await b.exits(0, 'stop');
-  await run.ends(0);
-});
-
 it('a rival that stays: an incumbent insists and reports, until the rival is gone; who tells, too', async (b) => {
   const run = await incumbent(b);
   const rival = startRival(b.t, b);

@@ -5,7 +5,7 @@ import { node } from '../support/bed.ts';
 import { assertOnePoll } from '../support/gateway.ts';
 import { assertNeverTwo, handled } from '../support/judge.ts';
 import { xit } from '../support/kinds.ts';
-import { alive, commandOf, findByEnv, readProc } from '../support/proc.ts';
+import { alive } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { randomMoment, until } from '../support/wait.ts';
 
@@ -61,31 +61,5 @@ xit(`in a takeover, ${ROUNDS} random moments: of the holder, the newcomer or bot
     if (survivor && holder !== survivor) await survivor.exit();
     await b.serves({ seen });
     assertNeverTwo(b);
-  }
-});
-
-xit(`the lock goes at the instant of death: ${ROUNDS} times one of two racing starters has it, none is locked out`, async (b) => {
-  const command = ['--', 'sh', '-c', 'echo "up $$"; exec sleep 1000'];
-  let holder = b.start(command);
-  await holder.waitFor(/up \d+/);
-  for (let round = 0; round < ROUNDS; round++) {
-    const workers = [...holder.stdout().matchAll(/up (\d+)/g)].map((found) => Number(found[1]));
-    holder.signal('SIGKILL');
-    await until('the death of the holder', () => !alive(holder.pid), { everyMs: 1 });
-    const pair = [b.start(command), b.start(command)];
-    const seen = () =>
-      pair
-        .map((run) => `${run.pid} ${JSON.stringify(readProc(run.pid))}\n${run.seen()}`)
-        .concat(findByEnv('SP_TEST_COOKIE', b.cookie).map((pid) => `${pid} ${commandOf(pid)}`))
-        .join('\n');
-    const isDecided = () =>
-      pair.filter((run) => run.ended()).length === 1 && pair.some((run) => /up \d+/.test(run.stdout()));
-    await until('one winner and one loser', isDecided, { seen });
-    const loser = pair.find((run) => run.ended())!;
-    holder = pair.find((run) => !run.ended())!;
-    await loser.ends(75);
-    assert.equal(loser.stdout(), '', 'the loser started no worker');
-    assert.match(loser.stderr(), new RegExp(`\\b${holder.pid}\\b`), `round ${round}: it names the holder`);
-    assert.deepEqual(workers.filter(alive), [], `round ${round}: a worker of the dead one lives`);
   }
 });

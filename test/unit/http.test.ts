@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
-import { metricsText, readiness } from '../../src/http/metrics.ts';
+import { metricsText } from '../../src/http/metrics.ts';
 import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
 import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/service.ts';
 import { statusRows } from '../../src/output/status-rows.ts';
@@ -67,25 +67,6 @@ test('a browser that was led here by a name from elsewhere reads nothing; our ow
   const ours =
     '127.0.0.1:8080 127.0.0.1 localhost:1 LOCALHOST localhost. bot.localhost:80 [::1]:8080 10.0.0.1';
   for (const host of [...ours.split(' '), undefined]) assert.equal(ask('/', { host }).status, 200, host);
-});
-
-test('ready: in which state, with a worker or none, in standby as asked', () => {
-  const worker = sampleStatus().worker!;
-  const dead = { ...worker, pid: null };
-  const cases: [RunState, typeof worker | null, boolean, boolean][] = [
-    ['polling', worker, true, true],
-    ['starting', worker, true, false],
-    ['backoff', dead, true, false],
-    ['stopping', worker, true, false],
-    ['stopped', null, true, false],
-    ['standby', dead, true, true],
-    ['standby', null, false, false],
-    ['disabled', worker, false, true],
-    ['disabled', dead, true, false],
-    ['disabled', null, true, false],
-  ];
-  for (const [state, present, inStandby, ready] of cases)
-    assert.equal(readiness({ state, worker: present }, inStandby).ready, ready, state);
 });
 
 const RECORD = newRecord({ bot: null, supervisor: sampleStatus().supervisor!, deafAfterMs: 1 }, 'gateway');
