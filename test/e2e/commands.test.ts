@@ -66,20 +66,6 @@ it('start: a log file that is a folder, and a server from which the bot was logg
   assert.match(out.stderr, /getMe was turned down by http\S+: Logged out\n {2}→ set TELEGRAM_API_ROOT/);
 });
 
-it('in a folder that was deleted: without a token that is what is missing, with one the folder', async (b) => {
-  const script = `mkdir gone && cd gone && rmdir ../gone && exec "$0" -- "$1" start --dry-run -- true`;
-  const type = (env: Record<string, string>) =>
-    b.spawn('bash', ['-c', script, process.execPath, PROGRAM], { cwd: b.project, env });
-  for (const [env, words] of [
-    [without(b, 'TELEGRAM_BOT_TOKEN'), /no bot token: .* there is no \.env in .*gone/],
-    [b.env, /the working folder .*gone.* is gone/],
-  ] as const) {
-    const typed = type(env);
-    await typed.ends(78);
-    assert.match(typed.stderr(), words);
-  }
-});
-
 it('the token: its source is named in the first line; two bots, none and malformed ones are 78, never shown', async (b) => {
   const env = without(b, 'TELEGRAM_BOT_TOKEN');
   const other = randomToken();

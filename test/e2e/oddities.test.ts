@@ -156,17 +156,21 @@ xit('few descriptors: whatever is not possible then, the program ends and the lo
   }
 });
 
-it('a working folder that was deleted: status and stop serve, start says so with 78', async (b) => {
+it('a working folder that was deleted: status and stop serve, start says so with 78, or that there is no token', async (b) => {
   const gone = join(b.dir, 'gone');
-  const there = (args: string) => {
+  const there = (args: string, env = b.env) => {
     const script = `mkdir ${gone}; cd ${gone}; rmdir ${gone}; exec "$0" ${args}`;
-    return b.spawn('/bin/sh', ['-c', script, COMMAND], { env: b.env });
+    return b.spawn('/bin/sh', ['-c', script, COMMAND], { env });
   };
   const run = await b.polling();
   await there('status').ends(0);
   const start = there('start -- true');
   await start.ends(78);
   assert.match(start.stderr(), /working folder .*gone/);
+  const { TELEGRAM_BOT_TOKEN: _, ...tokenless } = b.env;
+  const second = there('start -- true', tokenless);
+  await second.ends(78);
+  assert.match(second.stderr(), /no bot token: .* there is no \.env in .*gone/);
   await there('stop').ends(0);
   await run.ends(0);
 });

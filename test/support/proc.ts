@@ -160,7 +160,3 @@ export function watchMemory(pids: readonly number[]): () => number {
   const beforeKb = sum(pids.map((pid) => statusKb(pid, 'VmRSS')));
   return () => (sum(pids.map((pid) => statusKb(pid, 'VmHWM'))) - beforeKb) / 1024;
 }
-
-/** Open descriptors of the processes. */
-export const descriptors = (pids: readonly number[]): number =>
-  sum(pids.map((pid) => readdirSync(`/proc/${pid}/fd`).length));
