@@ -10,7 +10,6 @@ import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
 import { type Gate, nextGate, relay } from '../support/relay.ts';
-import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 import { call, idsIn } from '../support/wire.ts';
 
@@ -127,21 +126,6 @@ it('deaf: a worker that stops polling is replaced after --deaf-after, with the r
   assert.match(lines[0] ?? '', /\b6s\b|6 s/);
   const { worker: shown } = await b.status();
   assert.deepEqual([shown?.pid, shown?.spawns], [next.told.pid, 2]);
-});
-
-xit('deaf: not with a long poll open, nor by a rival that keeps kicking, nor in a supervisor that was stopped', async (b) => {
-  const run = await b.polling(DEAF);
-  await isLeftAlone(b, run);
-  const rival = startRival(b.t, b, { pauseMs: 200 });
-  await isLeftAlone(b, run);
-  await rival.leave();
-  run.signal('SIGSTOP');
-  await staysTrue('time goes by', 2 * AFTER_MS, () => true);
-  run.signal('SIGCONT');
-  await b.serves(run);
-  assert.equal(starts(b.journal()).length, 1);
-  assert.doesNotMatch(run.stderr(), LINE);
-  assert.deepEqual(troubles(b), []);
 });
 
 it('the API is out of reach: the worker sees nothing of it and is not called deaf, status tells', async (b) => {

@@ -29,11 +29,6 @@ async function server(t: TestContext, tls?: { key: string; cert: string }): Prom
   return fake;
 }
 
-function folder(t: TestContext): string {
-  const dir = newFolder(t);
-  return dir;
-}
-
 const url = (fake: FakeKubernetes, more = ''): string =>
   `k8s://bots/my-lease?server=http://127.0.0.1:${fake.port}${more}`;
 
@@ -55,7 +50,7 @@ describe('lease in kubernetes, its own ways', () => {
 
   it('reads the token again for each request', async (t) => {
     const fake = await server(t);
-    const file = join(folder(t), 'token');
+    const file = join(newFolder(t), 'token');
     const store = await storeOf(t, url(fake, `&token-file=${file}`), 1);
     for (const token of ['first', 'second', 'hunter2']) {
       writeFileSync(file, `${token}\n`);
@@ -133,7 +128,7 @@ describe('lease in kubernetes, its own ways', () => {
   });
 
   it('trusts the authority that it is given, and no other', async (t) => {
-    const pair = makeCertificate(folder(t));
+    const pair = makeCertificate(newFolder(t));
     const fake = await server(t, pair);
     const place = `k8s://bots?server=https://127.0.0.1:${fake.port}`;
     await failsWhole(await storeOf(t, place, 1), /certificate is not trusted/);

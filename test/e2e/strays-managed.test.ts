@@ -84,23 +84,7 @@ for (const choice of ['yield', 'insist'] as const)
 
 const monitor = (b: Bed) => hold(b, 'monitor', ['monitor'], 'getMe');
 
-it('a rival that shows on this machine nowhere: who --probe says elsewhere; a newcomer yields with 75 and blames nobody here', async (b) => {
-  b.env[RIVAL_AFTER] = SOON;
-  const holder = await monitor(b);
-  const rival = await startRemoteRival(b.t, b);
-  await until('it to poll', () => rival.polls > 0);
-  const { stdout } = await b.exits(1, 'who --probe');
-  assert.match(stdout, ELSEWHERE);
-  assert.doesNotMatch(stdout, new RegExp(`^proven.*pid ${holder.pid}\\b`, 'm'));
-  const run = startWorker(b);
-  await run.ends(75);
-  // Where it is may not be known by then; it is where this run insists.
-  assert.match(run.stderr(), /it polls from elsewhere|whether it is on this machine is not known yet/);
-  assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
-  assert.ok(alive(holder.pid));
-});
-
-it('the same beside a worker that insists: the sender is not blamed, and elsewhere is said', async (b) => {
+it('a rival that shows on this machine nowhere, beside a worker that insists: the sender is not blamed, and elsewhere is said', async (b) => {
   b.env[RIVAL_AFTER] = SOON;
   const run = startWorker(b, '--on-rival', 'insist');
   const mine = await workerWorks(b, run);

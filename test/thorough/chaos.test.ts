@@ -19,39 +19,23 @@ const cells: Cell[] = [
   ),
 ];
 
-function deferred() {
-  let resolve!: (result: Ran) => void;
-  const promise = new Promise<Ran>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
-}
-
 const isSlow = ({ ok, checks }: Ran): boolean => !ok && checks.every((check) => check.ok || check.speed);
 
 describe('several machines', () => {
-  const waiting = cells.map(() => deferred());
+  let results: Ran[] = [];
 
   before(async () => {
     const problem = await yardProblem();
     assert.equal(problem, '', problem);
-    const slow: number[] = [];
-    const all = runCells(cells, JOBS, (result, index) => {
-      if (isSlow(result)) slow.push(index);
-      else waiting[index]!.resolve(result);
-    });
-    void all.then(again);
-
+    results = await runCells(cells, JOBS, () => {});
     // The times are promised to a machine that has nothing else to do than one row. All that concerns safety was judged beside others.
-    async function again(): Promise<void> {
-      for (const index of slow) waiting[index]!.resolve(await runCell(cells[index]!));
-    }
+    for (const [index, result] of results.entries())
+      if (isSlow(result)) results[index] = await runCell(cells[index]!);
   });
 
-  for (const [index, { row, engine }] of cells.entries()) {
-    it(`${row}: ${ROWS.find(({ id }) => id === row)?.fault} (${engine})`, async () => {
-      const result = await waiting[index]!.promise;
+  for (const [index, { row, engine }] of cells.entries())
+    it(`${row}: ${ROWS.find(({ id }) => id === row)?.fault} (${engine})`, () => {
+      const result = results[index]!;
       assert.ok(result.ok, `${sentence(result)}\n${result.talk}`);
     });
-  }
 });

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { CONSOLE_HELP, parseLine, serveConsole } from '../../src/sandbox/actions.ts';
-import { type RequestRecord, randomToken } from '../../src/sandbox/core.ts';
+import type { RequestRecord } from '../../src/sandbox/core.ts';
 import { startSandbox } from '../../src/sandbox/server.ts';
 import { maxOpenPolls } from '../support/sandbox.ts';
 import { until } from '../support/wait.ts';
@@ -70,21 +70,6 @@ describe('requests', () => {
 });
 
 describe('polls', () => {
-  it('the older gets the 409, the newer the update; the record tells', async () => {
-    const token = freshToken();
-    const older = api(token, 'getUpdates', { timeout: 30 });
-    await until('the poll', () => recordsOf(token).length === 1);
-    const newer = api(token, 'getUpdates', { timeout: '30' });
-    assert.equal((await older).status, 409);
-    const id = sandbox.injectText(token, 'hi');
-    assert.deepEqual(idsIn(await newer), [id]);
-    const [first, second] = recordsOf(token);
-    assert.match(first?.error ?? '', /terminated by other getUpdates/);
-    assert.deepEqual(second?.delivered, [id]);
-    assert.deepEqual(second?.params, { timeout: '30' });
-    assert.equal(maxOpenPolls(sandbox.log, idOf(token)), 2);
-  });
-
   it('does not notice that a client went away: its poll stays, swallows an answer, keeps the update', async () => {
     const token = freshToken();
     const leaving = new AbortController();
@@ -290,30 +275,5 @@ describe('typed lines', () => {
       assert.equal(typeof parseLine(line), 'string', line);
     for (const [, name] of CONSOLE_HELP.matchAll(/!([a-z0-9]+)/g))
       if (name !== 'help') assert.ok(Array.isArray(parseLine(`!${name}`)), name);
-  });
-});
-
-describe('the server', () => {
-  it('ends open polls when it closes, and whatever hangs', async () => {
-    const own = await startSandbox({ tokens: [randomToken(), randomToken()] });
-    const [first = '', second = ''] = own.bots().map(({ token }) => token);
-    own.fault({ kind: 'hang', bot: idOf(second) });
-    const poll = send('GET', `/bot${first}/getUpdates?timeout=50`, undefined, undefined, own.root);
-    const hung = send('GET', `/bot${second}/getMe`, undefined, undefined, own.root);
-    await until('both requests', () => own.log.length === 2);
-    await Promise.all([own.close(), assert.rejects(hung)]);
-    assert.deepEqual((await poll).body, { ok: true, result: [] });
-  });
-
-  it('starts on a given port with given tokens, refuses a taken port and a bad token', async () => {
-    const token = randomToken();
-    const own = await startSandbox({ tokens: [token] });
-    assert.equal(own.token, token);
-    await assert.rejects(startSandbox({ port: own.port }), { code: 'EADDRINUSE' });
-    await assert.rejects(startSandbox({ tokens: ['nonsense'] }), /not the shape/);
-    await own.close();
-    const again = await startSandbox({ port: own.port, tokens: [token] });
-    assert.equal(again.root, own.root);
-    await again.close();
   });
 });
