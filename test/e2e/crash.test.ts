@@ -10,7 +10,6 @@ import { openHook } from '../support/hook.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { it, xit } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
-import { pollerSequence } from '../support/sandbox.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -180,15 +179,6 @@ xit('stdin: the worker’s is empty, and who asks for input is told so; --stdin 
     (await b.exits(78, 'install --stdin --print -- node bot.js')).stderr,
     /--stdin is for the foreground/,
   );
-});
-
-xit('a worker that forks and leaves: its daemon never polls beside the next worker', async (b) => {
-  const run = b.start([...FAST, '--max-restarts', '3/1m', '--', ...node('forks-and-leaves.mjs')]);
-  await run.exit();
-  // Most are stopped before their first instruction. One may still be about to end when the next worker begins.
-  const sequence = pollerSequence(b.sandbox.polls().filter(({ name }) => name === 'polite.mjs'));
-  assert.equal(new Set(sequence).size, sequence.length, `${sequence.join(' ')}\n${run.seen()}`);
-  await until('the last daemon to be gone as well', () => !polledBy(b, 'polite.mjs').some(alive));
 });
 
 it('a child in the group of a worker that ends at once is gone before the next one begins', async (b) => {
