@@ -10,7 +10,7 @@ import { nowMs } from '../journal.ts';
 import type { Machine } from '../machine.ts';
 import type { Row } from '../row.ts';
 import { BOT, type Scene } from '../scene.ts';
-import { noPollAfterStop, ROOM_MS, undisturbed } from './expect.ts';
+import { noPollAfterStop, ROOM_MS, takenOver, undisturbed } from './expect.ts';
 
 /** A goes on, B stands by: nothing has come of the fault. */
 const nothingHappens = (id: string, fault: string, strike: (scene: Scene) => Promise<unknown>): Row => ({
@@ -93,6 +93,22 @@ export const ENGINE_ROWS: readonly Row[] = [
       noPollAfterStop(scene, killedAtMs, backAtMs);
       await pollsAgain(scene, [a, b], backAtMs, backAtMs);
       scene.takes('polls again', scene.figures.resumedMs!, scene.waitMs + scene.timing.pollMs + ROOM_MS);
+    },
+  },
+  {
+    id: '9d',
+    fault: 'the record deleted while the holder cannot reach the engine',
+    async run(scene) {
+      const { a, b } = await scene.pair();
+      // From the moment after a renewal: the holder may go on for long.
+      await nextRenewal(scene);
+      const struckAtMs = scene.fault();
+      a.line.freeze('both');
+      await scene.engine.wipe(BOT);
+      const tookMs = (await takenOver(scene, b, struckAtMs, null, 3 * scene.timing.ttlMs)) - struckAtMs;
+      scene.check('outwaited, not taken at once', tookMs >= scene.timing.ttlMs, tookMs);
+      a.line.thaw();
+      await pause(2 * scene.timing.renewMs);
     },
   },
   nothingHappens('10a', 'the last renewal forgotten (fail-over to an older copy)', async (scene) => {

@@ -139,7 +139,19 @@ export const HOLDER_ROWS: readonly Row[] = [
     },
   },
   {
-    id: '13',
+    id: '13a',
+    fault: 'worker ignores SIGTERM, has a child in a session of its own; way to the engine frozen',
+    async run(scene) {
+      const { a, b } = await scene.pair({ a: STUBBORN });
+      const cutAtMs = scene.fault();
+      a.line.freeze('both');
+      await takenOver(scene, b, cutAtMs, null);
+      a.line.thaw();
+      await pause(2 * scene.timing.renewMs);
+    },
+  },
+  {
+    id: '13b',
     fault: 'worker ignores SIGTERM, has a child in a session of its own; SIGTERM to the holder',
     async run(scene) {
       const { a, b } = await scene.pair({ a: { ...STUBBORN, args: ['--stop-timeout', '2s'] } });
