@@ -1,5 +1,6 @@
 /** `singlepoll stop` and `singlepoll restart`: orders to a supervisor that runs. */
 import { EXIT, SinglepollError } from '../errors.ts';
+import { plain } from '../output/plain.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { span } from '../output/words.ts';
 import { type Answer, NoSupervisor } from '../supervisor/control.ts';
@@ -47,6 +48,10 @@ async function order(invocation: Invocation, cmd: string, more: object = {}): Pr
   warn(warnings);
   const supervisor = await findSupervisor(config);
   if (!supervisor) return 'no supervisor runs';
+  const { bot, supervisor: it } = supervisor.doc ?? {};
+  // It may well run in another folder than the one that was thought of.
+  if (config.botId === null && bot)
+    warn([`no bot is named here; this is the only one that runs: ${bot.id}, from ${plain(it?.cwd ?? '?')}`]);
   try {
     return await whileWaiting(
       (sinceMs) => `waiting for the supervisor to ${cmd} its worker, for ${span(sinceMs)} so far`,

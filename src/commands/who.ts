@@ -25,12 +25,16 @@ export async function run(invocation: Invocation): Promise<number> {
   const supervisor = await findSupervisor(config);
   const doc = supervisor?.doc ?? null;
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
-  const tools = openTools(config, [...tree, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
+  // In deploy mode nobody polls by right, so its worker is asked like everybody else.
+  const isPolling = doc?.state !== 'disabled';
+  const ours = isPolling ? [...tree] : [];
+  const tools = openTools(config, [...ours, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
   const look = async () => {
     const found = await survey(config, tools);
     // Where the supervisor does not answer its processes tell whose they are.
     const isIts = (it: Stray): boolean =>
-      tree.has(it.pid) || (supervisor !== null && !doc && it.supervisor !== null);
+      (tree.has(it.pid) && (isPolling || it.grade === 'hint')) ||
+      (supervisor !== null && !doc && it.supervisor !== null);
     const worker = doc ? doc.worker : workerAmong(found.strays.filter(isIts));
     return { ...found, strays: found.strays.filter((it) => !isIts(it)), worker };
   };

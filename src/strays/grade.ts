@@ -110,14 +110,17 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
       ? result(level, ...proof)
       : { ...result('likely', ...proof, `belongs to the supervisor with pid ${supervisor}`), supervisor };
 
+  const polls = reaction === 'twice' || (reaction === 'once' && holds && others.length === 0);
   const isTool = kind !== null && !/^(proxy|browser)$/.test(kind) && !isScript;
   if (carried === around.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
+    // Told not to poll, but many a bot does not listen.
+    if (proc.env?.deploy && polls && (kind === null || isScript))
+      return guilty('proven', mark, ...traces, REACTED, 'though started in deploy mode');
     if (proc.env?.deploy)
       return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');
     return isTool ? result('hint', mark, ...traces, `but a ${kind}`) : guilty('own', mark, ...traces);
   }
-  const polls = reaction === 'twice' || (reaction === 'once' && holds && others.length === 0);
   if (carried !== null) {
     const proof = [...traces, ...(polls ? [REACTED] : []), `but a worker of bot ${carried}`];
     if (polls && kind === null) return { ...result('likely', ...proof), supervisor };

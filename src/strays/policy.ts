@@ -69,7 +69,7 @@ export function judge(
   const incumbent = policy.leased ? undefined : suspects.find(({ supervisor }) => supervisor !== null);
   if (incumbent) {
     const { pid, command, supervisor } = incumbent;
-    const reason = `another supervisor on this machine runs this bot, out of reach of this one's lock (another network namespace or user): pid ${supervisor}, with worker pid ${pid} (${command})`;
+    const reason = `another supervisor on this machine runs this bot, out of reach of this one's lock (another network namespace or user, or deploy mode): pid ${supervisor}, with worker pid ${pid} (${command})`;
     return {
       strays: [],
       endings: [{ code: 75, reason, hint: `kill ${supervisor}    # ends it in order` }],

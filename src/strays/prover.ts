@@ -315,7 +315,9 @@ export function createProver(options: ProverOptions) {
         arm(observation);
         const over = new Promise<boolean>((done) => questions.add(() => done(true)));
         renew();
-        return await Promise.race([over, pause(QUESTION_MS, false, { signal: end.signal, ref: false })]);
+        // The run may end meanwhile, as at a takeover.
+        const late = pause(QUESTION_MS, false, { signal: end.signal, ref: false }).catch(() => false);
+        return await Promise.race([over, late]);
       },
       stop() {
         end.abort();

@@ -228,7 +228,8 @@ async function question({ status }: Run, { lease, gateway, watching }: Asked): P
       error: 'its polls do not pass a gateway, so asking would take the poll from its own worker',
     };
   const text = await watching.question(gateway.port.renewPoll);
-  if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
+  if (text === null)
+    return { ok: false, error: 'no poll went out, the run ended, or ss of iproute2 does not work here' };
   const { overlap, rival } = status.record;
   const elsewhere = rival.elsewhere ?? 'another poller takes the poll (409), and was not found here so far';
   return { ok: true, text, ...(overlap ? { elsewhere } : {}) };

@@ -105,7 +105,8 @@ export function classify<T>(
   // Null: a front end has answered, not the Bot API itself.
   const body = parseObject<Record<string, unknown>>(text);
   if (body?.ok === true) return { kind: 'ok', result: body.result as T, ...measured };
-  const description = typeof body?.description === 'string' ? body.description : `HTTP ${status}`;
+  const bare = status === 200 ? 'HTTP 200, but no answer of a Bot API' : `HTTP ${status}`;
+  const description = typeof body?.description === 'string' ? body.description : bare;
   if (status === 429) {
     const seconds = Number((body?.parameters as Record<string, unknown> | undefined)?.retry_after);
     return { kind: 'flood', retryAfterMs: (Number.isFinite(seconds) ? seconds : 1) * 1000, description };

@@ -218,7 +218,9 @@ export function proxyOf(root: URL, env: Env): string | null {
   const port = String(placeOf(root).port);
   const isDirect =
     exempt.trim() === '*' || exempt.split(/[,\s]/).some((entry) => isExempt(entry, host, port));
-  return isDirect ? null : proxy;
+  if (isDirect) return null;
+  // As curl takes it.
+  return proxy.includes('://') ? proxy : `http://${proxy}`;
 }
 
 function isExempt(entry: string, host: string, port: string): boolean {

@@ -1,6 +1,6 @@
 // Deploy mode: POLLING_ENABLED other than exactly `1`. The worker runs supervised, nobody polls, nothing is touched.
 import assert from 'node:assert/strict';
-import { type Bed, node } from '../support/bed.ts';
+import { type Bed, node, PYTHON, worker } from '../support/bed.ts';
 import { starts } from '../support/judge.ts';
 import { it } from '../support/kinds.ts';
 import { alive } from '../support/proc.ts';
@@ -68,4 +68,19 @@ it('needs no lock: beside a polling supervisor of the same bot, and twice; nobod
     assert.equal(it.ended(), null);
     await it.stop();
   }
+});
+
+it('a worker that polls all the same is named, with its supervisor, by start, reset and who --probe; it is not stopped', async (b) => {
+  const deployed = b.start(['--', PYTHON, worker('poller.py')], off(b));
+  await until('a poll', () => b.sandbox.polls().length > 0, deployed);
+  const words = new RegExp(
+    `deploy mode\\): pid ${deployed.pid}, with worker pid \\d+ [\\s\\S]*→ kill ${deployed.pid} `,
+  );
+  assert.match((await b.exits(75, 'reset --no-start')).stderr, words);
+  assert.match((await b.exits(75, ['start', '--', ...node('polite.mjs')])).stderr, words);
+  const probed = await b.exits(1, `who --bot ${b.botId} --probe=6`);
+  assert.match(probed.stdout, /^may poll: pid \d+ .*poller\.py/m);
+  assert.doesNotMatch(probed.stdout, /elsewhere \(/, 'nobody is told to look on other machines');
+  assert.equal(deployed.ended(), null);
+  await deployed.stop();
 });

@@ -213,7 +213,13 @@ it('which bot: the only one that runs, from any folder', async (b) => {
   assert.equal((await b.status(away)).supervisor?.pid, pid);
   assert.match((await b.run('restart', away)).stdout, new RegExp(`in place of ${worker}`));
   assert.match((await b.run('logs -n 1000', away)).stdout, /\[lock\] taken/);
-  assert.match((await b.run('stop', away)).stdout, new RegExp(`supervisor ${pid}`));
+  const stopped = await b.run('stop', away);
+  assert.match(stopped.stdout, new RegExp(`supervisor ${pid}`));
+  assert.match(
+    stopped.stderr,
+    new RegExp(`only one that runs: ${b.botId}, from ${b.project}`),
+    'whose it was',
+  );
   assert.match((await b.run('logs -n 1', away)).stdout, /have ended/, 'also after its end');
   assert.match((await b.run('stop', away)).stdout, /nothing to stop/);
   await b.exits(3, 'restart', away);

@@ -34,6 +34,7 @@ const py = (facts: Partial<Proc> = {}, command = 'python3 production_polling_bot
   proc(100, 1, command, facts);
 const cookie = env({ bot: '111111', run: 'r', spawn: '1' });
 
+const deployed = { ...cookie, holdsToken: true, deploy: true };
 const two = { env: ours, otherBots: ['222222'] };
 const byChildren = { ...reacted('twice'), byChildren: new Map([[100, 5_000]]) };
 
@@ -41,7 +42,9 @@ for (const [name, stray, facts, grade] of [
   ['cookie', py({ env: cookie }), {}, 'own'],
   ['left behind without a cookie', py(), { leftovers: new Set([100]) }, 'own'],
   ["a leftover proxy is its worker's", py({ env: cookie }, 'cloudflared tunnel'), {}, 'own'],
-  ['in deploy mode it sends, and does not poll', py({ env: { ...cookie, deploy: true } }), connected, 'hint'],
+  ['in deploy mode it sends, and does not poll', py({ env: deployed }), connected, 'hint'],
+  ['in deploy mode it polls all the same', py({ env: deployed }), reacted('once'), 'proven'],
+  ['in deploy mode, a relay of the bot', py({ env: deployed }, 'nginx'), reacted('twice'), 'hint'],
   ['token, reacted once', py({ env: ours }), reacted('once'), 'proven'],
   ['token in the arguments, reacted once', py({ tokenInArgs: true }), reacted('once'), 'proven'],
   ['hidden token, reacted once', py(), reacted('once'), 'likely'],

@@ -202,4 +202,10 @@ test('a proxy: which roots go through it', () => {
     ['https://api.telegram.org', { HTTPS_PROXY: proxy, NO_PROXY: 'telegram.org:80,gram.org,,' }, true],
   ] as const)
     assert.equal(proxied(root, env), expected, `${root} with ${JSON.stringify(env)}`);
+  const bare = { HTTPS_PROXY: 'proxy.test:3128' };
+  assert.equal(
+    proxyOf(new URL('https://api.telegram.org'), bare),
+    proxy,
+    'a proxy without a scheme is one of http',
+  );
 });

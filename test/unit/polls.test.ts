@@ -89,9 +89,15 @@ for (const [what, status, body, isGiven, ...told] of [
   ['a front end’s', 502, '<html>Bad Gateway</html>', false, 'outage HTTP 502'],
   ['nothing', 504, '', false, 'outage HTTP 504'],
   ['a restart', 500, failed(500, 'Internal: restart'), false, 'outage Internal: restart'],
-  ['one that is cut off', 200, '{"ok":true,"result":[{"upd', false, 'outage HTTP 200'],
+  [
+    'one that is cut off',
+    200,
+    '{"ok":true,"result":[{"upd',
+    false,
+    'outage HTTP 200, but no answer of a Bot API',
+  ],
   ['no list', 200, '{"ok":true,"result":true}', false, 'outage an answer that is none to getUpdates'],
-  ['null', 200, 'null', false, 'outage HTTP 200'],
+  ['null', 200, 'null', false, 'outage HTTP 200, but no answer of a Bot API'],
 ] as const)
   test(`an answer to getUpdates: ${what} (${status}): ${told.join(', ') || 'passed on'}`, async () => {
     const { told: news, given } = await poll({ status, body });
