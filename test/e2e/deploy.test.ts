@@ -78,7 +78,7 @@ it('a worker that polls all the same is named, with its supervisor, by start, re
   );
   assert.match((await b.exits(75, 'reset --no-start')).stderr, words);
   assert.match((await b.exits(75, ['start', '--', ...node('polite.mjs')])).stderr, words);
-  const probed = await b.exits(1, `who --bot ${b.botId} --probe=6`);
+  const probed = await b.exits(1, `who --bot ${b.botId} --probe=12`);
   assert.match(probed.stdout, /^may poll: pid \d+ .*poller\.py/m);
   assert.doesNotMatch(probed.stdout, /elsewhere \(/, 'nobody is told to look on other machines');
   assert.equal(deployed.ended(), null);
