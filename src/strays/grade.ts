@@ -84,8 +84,14 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   const seen = facts.reactions.get(proc.pid);
   const isLeft = carried === null && facts.leftovers.has(proc.pid);
   if (carried === null && !holds && !seen && !match && !isLeft) return null;
-  if (proc.state === 'Z' || isUntouchable(proc, around)) return null;
+  if (proc.state === 'Z') return null;
   const kind = bystander(proc);
+  // Never stopped, but to be named: a bot that starts singlepoll, as by a command of its admin.
+  if (seen && kind === null && around.ancestors.has(proc.pid)) {
+    const proof = ['received something when we polled', 'but this singlepoll was started by it'];
+    return { proc, grade: 'likely', proof, supervisor: null };
+  }
+  if (isUntouchable(proc, around)) return null;
   if (kind === 'singlepoll') return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
   // Any program but a shell script that starts pollers does not count as one itself.

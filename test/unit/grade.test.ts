@@ -139,7 +139,14 @@ test('never stopped: ourselves and those above us, whatever they hold', () => {
   const above = pids.map((pid, at) => proc(pid, pids[at - 1] ?? 0, 'python3 deploy.py', { env: ours }));
   const reactions = new Map(pids.map((pid) => [pid, 'twice' as const]));
   const found = survey(snapshot(...above), { ...FACTS, connected: new Set(pids), reactions });
-  assert.deepEqual(found, []);
+  // Named, as whoever polls is; with a proof that no other one shares.
+  const graded = found.map(({ proc: { pid }, grade, proof }) => [pid, grade, proof[0]]);
+  const likely = ['likely', 'received something when we polled'];
+  assert.deepEqual(
+    graded,
+    [1, 40].map((pid) => [pid, ...likely]),
+  );
+  assert.deepEqual(survey(snapshot(...above), { ...FACTS, connected: new Set(pids) }), []);
 });
 
 test('never stopped: a supervisor that is called otherwise, known by its child', () => {
