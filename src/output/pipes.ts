@@ -7,7 +7,8 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { removeQuietly } from '../files.ts';
+import { namesIn, removeQuietly } from '../files.ts';
+import { isThere } from '../machine/procfs.ts';
 
 export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>>>;
 
@@ -33,6 +34,7 @@ export async function openWorkerPipes(folder: string) {
     return null;
   } finally {
     paths.forEach(removeQuietly);
+    removeLeft(folder);
   }
   const [outRead = -1, outWrite = -1, errRead = -1, errWrite = -1] = fds;
   return {
@@ -44,6 +46,14 @@ export async function openWorkerPipes(folder: string) {
     /** Closes all: no worker will be spawned with them. */
     discard: () => closeAll(fds),
   };
+}
+
+/** Of supervisors that were killed before they could unlink theirs. */
+function removeLeft(folder: string): void {
+  for (const name of namesIn(folder)) {
+    const [, pid] = /^\.(?:out|err)-(\d+)-[\da-f]{8}$/.exec(name) ?? [];
+    if (pid !== undefined && !isThere(Number(pid))) removeQuietly(join(folder, name));
+  }
 }
 
 function closeAll(fds: readonly number[]): void {

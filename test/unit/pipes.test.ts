@@ -44,6 +44,15 @@ test('pipes that are not used leave nothing open', async () => {
   assert.deepEqual(openFds(), []);
 });
 
+test('pipes of a supervisor that was killed while it made them go; those that another one makes now stay', async () => {
+  const { pid } = spawnSync('true');
+  const own = newFolder();
+  const mine = `.err-${process.ppid}-01234567`;
+  for (const name of [`.out-${pid}-01234567`, mine, 'log']) fs.writeFileSync(join(own, name), '');
+  (await openWorkerPipes(own))?.discard();
+  assert.deepEqual(fs.readdirSync(own).sort(), [mine, 'log'].sort());
+});
+
 test('null where no pipe can be made', async () => {
   assert.equal(await openWorkerPipes(join(folder, 'not there')), null);
   assert.equal(await openWorkerPipes('/proc'), null);
