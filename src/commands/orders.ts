@@ -49,9 +49,9 @@ async function order(invocation: Invocation, cmd: string, more: object = {}): Pr
   const supervisor = await findSupervisor(config);
   if (!supervisor) return 'no supervisor runs';
   const { bot, supervisor: it } = supervisor.doc ?? {};
-  // It may well run in another folder than the one that was thought of.
-  if (config.botId === null && bot)
-    warn([`no bot is named here; this is the only one that runs: ${bot.id}, from ${plain(it?.cwd ?? '?')}`]);
+  // The only one that runs may be that of another folder than was thought of.
+  if (config.botId === null && bot && it?.cwd && it.cwd !== config.cwd)
+    warn([`no bot is named here; this is the only one that runs: ${bot.id}, from ${plain(it.cwd)}`]);
   try {
     return await whileWaiting(
       (sinceMs) => `waiting for the supervisor to ${cmd} its worker, for ${span(sinceMs)} so far`,
