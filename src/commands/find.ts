@@ -253,7 +253,8 @@ export async function askSupervisor(
       if (!(error instanceof NoSupervisor || error instanceof WentAway)) throw error;
       const now = (await presentSupervisor(config)) ?? (await supervisorAt(control));
       // Not the next one that has taken its place.
-      if (pid === null || now?.pid !== pid) throw new NoSupervisor('it has ended meanwhile');
+      if (pid === null || now?.pid !== pid)
+        throw new NoSupervisor(`the supervisor (pid ${pid ?? 'unknown'}) has ended meanwhile`);
       if (performance.now() > giveUpAtMs) throw cannotAsk(holder, control);
       await pause(50);
     }
