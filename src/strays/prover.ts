@@ -112,20 +112,24 @@ export function createProver(options: ProverOptions) {
     return observation;
   }
 
+  const pokeOf = (observation: Observation | null, sentAtMs: number, pinged = measured): Poke => ({
+    ...{ sentAtMs, ...pinged },
+    listingMs: observation?.listingMs ?? 0,
+  });
+
   /** Watches a poll from when it is sent to the end of its windows. True: a process reacted. */
   async function watch(
     observation: Observation,
-    sentAtMs: number,
+    poke: Poke,
     onSeen = () => {},
     signal = new AbortController().signal,
-    pinged = measured,
   ): Promise<boolean> {
     const number = ++pokes;
     const atTicks = ticksNow();
     let hasReacted = false;
     try {
       const unmoved = await observation.poked(
-        { sentAtMs, ...pinged, listingMs: observation.listingMs },
+        poke,
         (seen) => {
           hasReacted = true;
           ledger.reacted(number, atTicks, seen);
@@ -184,14 +188,14 @@ export function createProver(options: ProverOptions) {
           asks.beforeFirst(others);
           untilMs = sentAtMs + asks.totalMs;
         }
-        const poke = { sentAtMs, ...measured, listingMs: observation?.listingMs ?? 0 };
+        const poke = pokeOf(observation, sentAtMs);
         const end = new AbortController();
         const got: { answer?: Reply<readonly Update[]> } = {};
         const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {
           got.answer = answer;
         });
         // Not awaited: it watches until no further reaction to this question is possible.
-        if (observation) void watch(observation, sentAtMs, () => isOver && asks.onLate(), signal);
+        if (observation) void watch(observation, poke, () => isOver && asks.onLate(), signal);
         const isEnough = await enoughBefore(
           sentAtMs + holdMs(observation, asks, poke),
           () => got.answer !== undefined,
@@ -279,7 +283,7 @@ export function createProver(options: ProverOptions) {
         observation.stop();
         return;
       }
-      watch(observation, performance.now(), asks.onReaction, end.signal, pinged)
+      watch(observation, pokeOf(observation, performance.now(), pinged), asks.onReaction, end.signal)
         .then((hasReacted) => {
           // A question follows no 409: that nobody here reacts to it tells of nobody elsewhere.
           if (hasReacted || asked.length > 0 || end.signal.aborted) return;
@@ -341,7 +345,7 @@ export function createProver(options: ProverOptions) {
       await ping(AbortSignal.timeout(PING_MS));
       const observation = await prepare();
       return async (sentAtMs: number) => {
-        if (observation) await watch(observation, sentAtMs);
+        if (observation) await watch(observation, pokeOf(observation, sentAtMs));
       };
     },
     /** The evidence so far about processes that still live. */
