@@ -55,7 +55,7 @@ export function commandLine(steps: readonly Step[], ownUid: number, account: Acc
 
 export const isRoot = (): boolean => process.geteuid?.() === 0;
 
-/** Before a command that only root may run: root may have no sudo, as in a container. */
+/** Prefixes a command that only root may run; empty for root itself, which may have no sudo, as in a container. */
 export const sudo = (): string => (isRoot() ? '' : 'sudo ');
 
 /** A command, perhaps with a comment, that sees or ends what this user may not. Only what is outside of its own namespaces is out of root's reach. */

@@ -1,4 +1,4 @@
-/** Whose turn it is, and when: events and work one after the other, one answer for all that ask meanwhile, pauses that are spread. PURE. */
+/** Decides whose turn it is: handles events and work one after the other, shares one answer among all that ask meanwhile, spreads pauses. PURE. */
 
 /** Spreads a pause by ±20 %, so that many do not act at once; `random`: 0 … 1. */
 export const spread = (ms: number, random: number): number => ms * (0.8 + 0.4 * random);

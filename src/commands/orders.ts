@@ -49,7 +49,7 @@ async function order(invocation: Invocation, cmd: string, more: object = {}): Pr
   const supervisor = await findSupervisor(config);
   if (!supervisor) return 'no supervisor runs';
   const { bot, supervisor: it } = supervisor.doc ?? {};
-  // The only one that runs may be that of another folder than was thought of.
+  // The person may have meant the bot of this folder, which does not run.
   if (config.botId === null && bot && it?.cwd && it.cwd !== config.cwd)
     warn([`no bot is named here; this is the only one that runs: ${bot.id}, from ${plain(it.cwd)}`]);
   try {

@@ -32,7 +32,7 @@ export function maskTokens(text: string): string {
   return text.replace(TOKEN_LIKE, '$1:…');
 }
 
-/** The same in the words of other programs, of which less is taken for a token. */
+/** Masks tokens in the words of other programs. It takes less for a token than `maskTokens`, so that a number and a name stay readable. */
 export function maskForeign(text: string): string {
   return text.replace(FOREIGN_TOKEN, '$1:…');
 }

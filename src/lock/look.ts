@@ -34,7 +34,7 @@ export interface Holder {
 /** A process that has bound a name and gives wrong answers. */
 export type Squatter = Pick<Holder, 'pid' | 'uid' | 'comm'>;
 
-/** What a look at one name has shown. `holder`: the process behind a name that a supervisor may have bound. */
+/** Says who has bound one name of the lock. `holder` is missing where that is certainly no supervisor, or nobody. */
 export interface Verdict {
   readonly shown: Shown;
   readonly holder?: Holder;

@@ -82,7 +82,7 @@ export function aliveStat(pid: number): ProcStat | null {
   return stat?.state === 'Z' || stat?.state === 'X' ? null : stat;
 }
 
-/** One process for ever: its pid alone may be used again. */
+/** Names one process for good, as the kernel gives a pid to another process once its owner has ended. */
 export interface ProcessId {
   readonly pid: number;
   /** Start time, compared right before every signal: clock ticks after boot on Linux, otherwise an opaque string. */

@@ -242,7 +242,7 @@ export async function ownersOfSockets(inodes: readonly number[], pids: readonly 
   return owners;
 }
 
-/** The same for all processes. A look at all takes long, so those that `likely` have them are looked at first. */
+/** Looks for the owners among all processes. That takes long, so those that are `likely` to be owners are looked at first. */
 export async function findOwners(inodes: readonly number[], likely: readonly number[] = []) {
   const owners = await ownersOfSockets(inodes, likely);
   return inodes.every((inode) => owners.has(inode)) ? owners : await ownersOfSockets(inodes, listPids());
@@ -275,7 +275,7 @@ export async function listenAt(server: Server, where: ListenOptions, most = Numb
   };
 }
 
-/** Pid of the process that listens at this port; `unseen`: not for this user; null: nobody does, or the system does not tell. */
+/** Finds the pid of the process that listens at this port. `unseen`: this user may not see it; null: nobody listens, or the system does not tell. */
 export async function portHolder(port: number): Promise<number | 'unseen' | null> {
   const rows = [...tcpRows(port)].filter((row) => row.state === '0A' && row.localPort === port);
   const owners = await findOwners(rows.map(({ inode }) => inode));

@@ -48,7 +48,7 @@ export async function openWorkerPipes(folder: string) {
   };
 }
 
-/** Of supervisors that were killed before they could unlink theirs. */
+/** Removes the FIFOs of supervisors that were killed before they could unlink them. */
 function removeLeft(folder: string): void {
   for (const name of namesIn(folder)) {
     const [, pid] = /^\.(?:out|err)-(\d+)-[\da-f]{8}$/.exec(name) ?? [];

@@ -86,13 +86,12 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   if (carried === null && !holds && !seen && !match && !isLeft) return null;
   if (proc.state === 'Z') return null;
   const kind = bystander(proc);
-  // Never stopped, but to be named: a bot that starts singlepoll, as by a command of its admin.
+  // A bot may have started us, as by a command of its admin. It is never stopped, and named, so that nobody looks for it elsewhere.
   if (seen && kind === null && around.ancestors.has(proc.pid)) {
     const proof = ['received something when we polled', 'but this singlepoll was started by it'];
     return { proc, grade: 'likely', proof, supervisor: null };
   }
-  if (isUntouchable(proc, around)) return null;
-  if (kind === 'singlepoll') return null;
+  if (kind === 'singlepoll' || isUntouchable(proc, around)) return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
   // Any program but a shell script that starts pollers does not count as one itself.
   const reactedAt = facts.byChildren.get(proc.pid);
@@ -120,7 +119,7 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   const isTool = kind !== null && !/^(proxy|browser)$/.test(kind) && !isScript;
   if (carried === around.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
-    // Told not to poll, but many a bot does not listen.
+    // Many bots do not read POLLING_ENABLED, and poll though they were told not to.
     if (proc.env?.deploy && polls && (kind === null || isScript))
       return guilty('proven', mark, ...traces, REACTED, 'though started in deploy mode');
     if (proc.env?.deploy)

@@ -35,7 +35,7 @@ export interface Processes {
 const SOME_WAIT_MS = 1_000;
 const TOOL_WAIT_MS = 10_000;
 const NAMED_MAX = 3;
-/** Of a process of which only the stat line was read. */
+/** Stands for the details of a process of which only the stat line was read. */
 export const UNKNOWN: ProcDetails = {
   ...{ uid: -1, argv: [], cwd: null, env: null },
   ...{ tokenInArgs: false, otherBots: [], match: null },

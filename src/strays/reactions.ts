@@ -90,7 +90,7 @@ export function endOfWindows(poke: Poke): number {
   return poke.sentAtMs + windowsOf(poke)[1][1] + TOLERANCE_MS;
 }
 
-/** How long a request must have waited to be certainly held, in ms: longer than a message does. */
+/** How long a request must have waited, in ms, to be a held poll for certain: a message is answered sooner. */
 export const heldForMs = ({ rttMs, listingMs }: Pick<Poke, 'rttMs' | 'listingMs'>) =>
   Math.max(HELD_LEAST_MS, HELD_TIMES * rttMs, HELD_TIMES * listingMs);
 
@@ -117,7 +117,7 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
     if (!isHeld(base, heldForMs({ rttMs: poke.rttMs, listingMs: 0 }))) continue;
     const reaction = reactionOf(socket, base, poke, after);
     if (!reaction || (!reaction.isConflict && !isHeld(base))) continue;
-    // Of a slow server a message may have waited for longer.
+    // A slow server may answer a message as late, so a shorter wait does not show that a poll is held.
     const isHeldLong = isHeld(base, heldForMs(poke));
     // A server that stands still answers nobody. This one has answered a later call of ours by then: what still waits is held.
     const isOvertaken =

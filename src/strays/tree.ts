@@ -100,8 +100,8 @@ export function supervisorOf(pid: number, { procs, selfPid, supervisors }: Surro
 }
 
 /**
- * What is left of the session and the group of an ended worker. The kernel gives its pid to nobody while they exist, so nothing is left
- * where another process has that pid.
+ * Lists what is left of the session and the group of an ended worker. As long as one of its processes lives, the kernel gives the worker's
+ * pid to no other; so where another process has that pid, nothing is left.
  */
 export function leftBy(worker: number, { procs, workerTree }: Surroundings): Proc[] {
   const heir = procs.get(worker);

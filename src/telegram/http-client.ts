@@ -173,7 +173,7 @@ export async function openTunnel(proxy: URL, authority: string, limit: AbortSign
   throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
 }
 
-/** Where a URL leads; an IPv6 address has no brackets. */
+/** Tells host and port of a URL; an IPv6 address comes without its brackets, as Node wants it. */
 export function placeOf({ protocol, hostname, port }: URL) {
   const host = hostname.replace(/^\[|\]$/g, '');
   return { host, port: Number(port || (protocol === 'https:' ? 443 : 80)) };
@@ -219,7 +219,7 @@ export function proxyOf(root: URL, env: Env): string | null {
   const isDirect =
     exempt.trim() === '*' || exempt.split(/[,\s]/).some((entry) => isExempt(entry, host, port));
   if (isDirect) return null;
-  // As curl takes it.
+  // curl takes an address without a scheme for that of an HTTP proxy, and so do we.
   return proxy.includes('://') ? proxy : `http://${proxy}`;
 }
 
