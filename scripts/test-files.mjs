@@ -41,7 +41,8 @@ export async function runTestFiles({ jobs, atOnce, print = console.log, env = {}
     print(`${passed} passed, ${failed.length} failed, ${again.length} run again alone`);
     return failed.length === 0 && !signal?.aborted;
   } finally {
-    endAll(run);
+    // Once more: what was just being started has escaped the first look.
+    while (endAll(run) > 0) await pause(20);
   }
 }
 
