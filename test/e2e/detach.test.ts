@@ -9,6 +9,7 @@ import { PROGRAM } from '../support/cli.ts';
 import { detach, leftovers, logFile, logText, nowhere } from '../support/detach-bed.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
+import { holdOtherUsers } from '../support/place.ts';
 import { alive, readProc } from '../support/proc.ts';
 import { assertStatusShape } from '../support/status.ts';
 import { polledBy } from '../support/strays.ts';
@@ -207,6 +208,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const)
   });
 
 it('which bot: the only one that runs, from any folder', async (b) => {
+  await holdOtherUsers(b.t);
   const { pid } = await detach(b, ['--', ...node('polite.mjs')]);
   const away = nowhere(b);
   const worker = (await b.status()).worker?.pid;
@@ -226,6 +228,7 @@ it('which bot: the only one that runs, from any folder', async (b) => {
 });
 
 test('which bot: of several they ask, and --bot names one by id or username; nobody, nonsense and a token are refused', async (t) => {
+  await holdOtherUsers(t);
   const one = await bed(t);
   const two = await bed(t);
   two.env.SINGLEPOLL_DIR = one.stateDir;

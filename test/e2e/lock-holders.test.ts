@@ -8,6 +8,7 @@ import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/be
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { it, test, xit, xtest } from '../support/kinds.ts';
+import { holdOtherUsers } from '../support/place.ts';
 import { alive, findByEnv, readProc } from '../support/proc.ts';
 import { NOBODY } from '../support/squatter.ts';
 import { OWN_PIDS, polledBy, pollingStray, spawnIn } from '../support/strays.ts';
@@ -115,6 +116,7 @@ for (const name of ['state2', 'x'.repeat(150)])
 xit('of another user: root sees it as a run, with whose it is, says how to stop it, and reset ends it; an ordinary user can’t', async (b) => {
   chmodSync(b.project, 0o755);
   const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'theirs', NOBODY) }, uid: NOBODY, cwd: '/' };
+  await holdOtherUsers(b.t);
   const holder = await b.polling([], theirs);
   const { stderr } = await b.exits(77, 'stop');
   assert.deepEqual(hintsOf(stderr), [`kill ${holder.pid}`]);
@@ -166,6 +168,7 @@ for (const state of ['healthy', 'hung'] as const)
 xit('a state folder that may not be read: 78 with its path, and no word of a supervisor that hangs', async (b) => {
   chmodSync(b.project, 0o755);
   const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'closed', NOBODY) }, uid: NOBODY, cwd: '/' };
+  await holdOtherUsers(b.t);
   const run = await b.polling([], theirs);
   await b.exits(0, 'stop', theirs);
   await run.ends(0);

@@ -16,6 +16,7 @@ import { allGone, node, worker } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { it, xit } from '../support/kinds.ts';
+import { holdOtherUsers } from '../support/place.ts';
 import { alive, allPids, commandOf, findByEnv, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
@@ -130,6 +131,7 @@ xit('kill -9: a set-user-id worker goes with a supervisor that is not root', asy
   chmodSync(sleep, 0o4755);
   chownSync(b.stateDir, 65533, 65533);
   const user = ['--reuid=65533', '--regid=65533', '--clear-groups', process.execPath, '--', PROGRAM];
+  await holdOtherUsers(b.t);
   const run = b.spawn('setpriv', [...user, 'start', '--', sleep, '1000'], { env: b.env });
   await run.waitFor(/started, pid \d+/);
   const pid = Number(/started, pid (\d+)/.exec(run.stderr())?.[1]);

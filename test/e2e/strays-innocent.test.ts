@@ -11,7 +11,7 @@ import { allGone, type Bed, bed, fixture, POLITE, PYTHON } from '../support/bed.
 import { PROGRAM, type Running } from '../support/cli.ts';
 import { RIVAL_AFTER } from '../support/gateway.ts';
 import { it, test, xit } from '../support/kinds.ts';
-import { listen } from '../support/place.ts';
+import { holdOtherUsers, listen } from '../support/place.ts';
 import { alive, findByEnv, isConnected } from '../support/proc.ts';
 import { startAsNobody } from '../support/program-copy.ts';
 import { startRemoteRival } from '../support/rival.ts';
@@ -409,6 +409,7 @@ it('an ordinary user: what cannot be inspected is counted and said; one that may
   }
   const name = `bot_${b.cookie}.py`;
   const ours = b.spawn(PYTHON, [b.file(name, 'import time\ntime.sleep(10000)\n')]);
+  await holdOtherUsers(b.t);
   const refused = startAsNobody(b, ['--stray', name, '--stray-scope', 'any']);
   await refused.ends(77);
   assert.match(refused.stderr(), new RegExp(`\\b${ours.pid}\\b`));
@@ -421,6 +422,7 @@ it('an ordinary user: what cannot be inspected is counted and said; one that may
 
 it("an ordinary user beside root's poller, which he may not look into: 77, no worker, and how to see it", async (b) => {
   if (process.getuid?.() !== 0) return;
+  await holdOtherUsers(b.t);
   const roots = await startHidden(b, 'roots');
   const run = startAsNobody(b);
   await run.ends(77);
@@ -437,6 +439,7 @@ it("an ordinary user beside another bot of root's, which gets an update just as 
   const token = otherBot(b);
   const stranger = await startHidden(b, 'roots', { token });
   await staysTrue('its poll is held', 1_000, () => stranger.pids().length > 0);
+  await holdOtherUsers(b.t);
   const run = startAsNobody(b);
   await run.waitFor(/asking getUpdates once/);
   const timer = setInterval(() => b.sandbox.raw.injectText(token, 'x'.repeat(600)), 30);
@@ -450,6 +453,7 @@ it("an ordinary user beside another bot of root's, which gets an update just as 
 
 xit("root's poller comes while an ordinary user's worker polls: it is told as one of this machine to the end", async (b) => {
   if (process.getuid?.() !== 0) return;
+  await holdOtherUsers(b.t);
   const run = startAsNobody(b, ['--on-rival', 'yield'], { [RIVAL_AFTER]: '9s' });
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
   await startHidden(b, 'roots');

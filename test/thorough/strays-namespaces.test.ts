@@ -9,6 +9,7 @@ import { PROGRAM, type Running } from '../support/cli.ts';
 import { RIVAL_AFTER } from '../support/gateway.ts';
 import { handled } from '../support/judge.ts';
 import { xit } from '../support/kinds.ts';
+import { holdOtherUsers } from '../support/place.ts';
 import { alive, findByEnv, readProc } from '../support/proc.ts';
 import { startAsNobody } from '../support/program-copy.ts';
 import {
@@ -111,6 +112,7 @@ describe('what is seen', { skip }, () => {
     });
 
   test("an ordinary user, root's poller beside it or in another network: told by its user or as unseen, and how to see it", async (t) => {
+    await holdOtherUsers(t);
     for (const away of [false, true]) {
       const b = await bed(t);
       if (away) {
