@@ -133,7 +133,7 @@ export function createGateway(options: GatewayOptions) {
     const target = targetOf(request, asked, workerToken);
     if (target.kind === 'refused') {
       // A call that was led here without this bot's token.
-      if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
+      if (asked.by !== 'plain' && target.token !== undefined && target.token !== token)
         return intercept?.foreign
           ? proxied(request, response, `https://${intercept.host}${asked.url}`)
           : answerError(response, 401, NO_FOREIGN);
@@ -295,9 +295,6 @@ export function createGateway(options: GatewayOptions) {
 }
 
 const ignore = () => {};
-
-/** Statuses of redirected calls that do not belong to this bot: another token, or no path of a bot. */
-const FOREIGN = new Set([401, 404]);
 
 function unreadable(response: ServerResponse, error: unknown): void {
   if (!(error instanceof UnreadableRequest)) return void response.destroy();
