@@ -38,7 +38,7 @@ interface Asked {
  * host only in its Host header (PHP). `led`: the host whose calls are led here, and whether Host counts; null: none are led here.
  */
 export function askedOf(
-  { url = '', headers }: Pick<IncomingMessage, 'url' | 'headers'>,
+  { url = '', headers, socket }: Pick<IncomingMessage, 'url' | 'headers' | 'socket'>,
   way: Way,
   led: { readonly host: string; readonly byHost: boolean } | null,
 ): Asked {
@@ -49,7 +49,9 @@ export function askedOf(
     return isHost ? { by: 'absolute', url: `${pathname}${search}` } : { by: 'other-host', url };
   }
   const named = headers.host?.toLowerCase() ?? '';
-  if (!led.byHost || way !== 'plain' || named === '' || LOOPBACK.test(named)) return { by: way, url };
+  // Another service of this machine has another port.
+  const isHere = LOOPBACK.test(named) && named.endsWith(`:${socket.localPort}`);
+  if (!led.byHost || way !== 'plain' || named === '' || isHere) return { by: way, url };
   return { by: 'other-host', url: `http://${named}${url}` };
 }
 

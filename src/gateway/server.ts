@@ -7,6 +7,7 @@ import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { shared } from '../turns.ts';
 import { heldPolls } from './door.ts';
+import { escapeTargets } from './escape.ts';
 import { createFront, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
 import { createPeers, type PeersOptions, type Poller, programWords } from './peers.ts';
@@ -110,6 +111,7 @@ export function createGateway(options: GatewayOptions) {
         handle(request, response).catch((error) => unreadable(response, error));
       },
     );
+    escapeTargets(http);
     http.on('connection', (socket) => {
       // A worker's end shows here first; its successor is started before its connections are dealt with.
       socket.on('close', () => void setImmediate(peers.left, socket));

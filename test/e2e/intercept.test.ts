@@ -2,6 +2,7 @@
 // where something is to reach the real host, a proxy leads it to a server of the test, the only way out of this machine.
 import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createPlainServer } from 'node:http';
 import { createServer } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -215,6 +216,14 @@ xit('a program that sends whole URLs to its proxy reaches the Bot API through th
   const run = b.cli(['start', '--intercept', 'proxy', '--', process.execPath, '-e', code]);
   await run.waitFor(/^200 .*"is_bot":true/m);
   await run.waitFor(/^200 the other host, \/x$/m);
+});
+
+it('php reaches another service of this machine by plain HTTP, with a path as it was written', async (b) => {
+  const server = createPlainServer(({ url, headers }, response) => response.end(`${url} of ${headers.host}`));
+  const place = `localhost:${await listen(b.t, server)}`;
+  const code = `<?php echo file_get_contents("http://${place}/find?q=caf\u00e9"), PHP_EOL; sleep(60);`;
+  const run = b.cli(['start', '--', 'php', b.file('plain.php', code)]);
+  await run.waitFor(`/find?q=caf%c3%a9 of ${place}`);
 });
 
 it("the user's proxy goes on: chained with its password for other hosts", async (b) => {
