@@ -24,7 +24,8 @@ export function escapeTargets(http: Server): void {
     socket.on('data', () => {});
   });
   http.on('request', (request, response) => {
-    response.once('finish', () => request.complete && beginning.add(request.socket));
+    const { socket } = request;
+    response.once('finish', () => request.complete && beginning.add(socket));
   });
 }
 

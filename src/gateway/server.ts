@@ -112,10 +112,6 @@ export function createGateway(options: GatewayOptions) {
       },
     );
     escapeTargets(http);
-    http.on('connection', (socket) => {
-      // A worker's end shows here first; its successor is started before its connections are dealt with.
-      socket.on('close', () => void setImmediate(peers.left, socket));
-    });
     const endpoint = await listenAt(front?.open(http) ?? http, { host: '127.0.0.1', port });
     return {
       port: endpoint.port,

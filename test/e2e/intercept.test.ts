@@ -330,6 +330,11 @@ it('a bot that goes past it all the same: why, and the one thing to do, also in 
       /was started without its environment/,
       'start singlepoll inside of that command',
     ],
+    [
+      ['--', 'sh', '-c', 'PYTHONPATH=. exec "$@"', 'sh', ...directly(b)],
+      /without what leads it in PYTHONPATH/,
+      'add to PYTHONPATH, not replace or drop it',
+    ],
     [['--', ...directly(b)], /in its own way/, 'telebot.apihelper.API_URL = os.environ["TELEGRAM_API_ROOT"]'],
     [['--', 'sh', b.file('direct.sh', curl)], /curl can't load a hook/, 'singlepoll start --intercept proxy'],
   ];
