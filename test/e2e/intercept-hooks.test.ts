@@ -315,10 +315,10 @@ test('a tunnel that stands only when its client has hung up is closed', async (t
   const [accepted] = (await once(other, 'connection')) as [Socket];
   socket.write('CONNECT example.test:443 HTTP/1.1\r\nHost: x\r\n\r\n');
   await until('the tunnel to be asked for', () => isAsked);
-  socket.destroy();
-  await once(accepted, 'close');
+  socket.resetAndDestroy();
+  await until('its end', () => accepted.closed);
   far.emit('stands');
-  await once(far, 'close');
+  await until('the end of the tunnel', () => far.destroyed);
 });
 
 xtest('a program that was ended behind its handshake still trusts the gateway; one that always hangs up there does not', async () => {
