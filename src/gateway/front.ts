@@ -98,6 +98,7 @@ export function createFront(options: FrontOptions) {
     if (isHost && !options.mayPass())
       return refuse(socket, '502 Bad Gateway', 'with --sealed or --sandbox nothing passes the gateway');
     const far = await options.tunnel(asked, Number(port));
+    if (socket.destroyed) return void far.destroy();
     socket.write(ESTABLISHED);
     far.write(head);
     far.on('error', () => socket.destroy()).on('close', () => socket.destroy());

@@ -110,9 +110,10 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       const pid = found === 'unknown' ? null : found;
       const poller: Poller = { kind: 'poller', pid, connection: ++lastConnection };
       pollers.set(socket, poller);
+      // A worker's end shows here first; its successor is started before its connections are dealt with.
+      socket.once('close', () => setImmediate(left, socket));
       return poller;
     },
-    left,
     /** A new worker runs, so the pollers of the previous one are gone. */
     restart(pid: number): void {
       // Done now because the next worker may have polled by the time the sockets end.

@@ -23,7 +23,8 @@ export type Target =
       readonly kind: 'refused';
       readonly status: number;
       readonly description: string;
-      readonly token?: string;
+      /** Of another bot; empty: the path is no bot's; undefined: it is this bot's, or comes from where nobody may ask. */
+      readonly token: string | undefined;
     };
 
 /** How a request came, and its path, or its whole URL for `other-host`. */
@@ -37,7 +38,7 @@ interface Asked {
  * host only in its Host header (PHP). `led`: the host whose calls are led here, and whether Host counts; null: none are led here.
  */
 export function askedOf(
-  { url = '', headers }: Pick<IncomingMessage, 'url' | 'headers'>,
+  { url = '', headers, socket }: Pick<IncomingMessage, 'url' | 'headers' | 'socket'>,
   way: Way,
   led: { readonly host: string; readonly byHost: boolean } | null,
 ): Asked {
@@ -48,11 +49,16 @@ export function askedOf(
     return isHost ? { by: 'absolute', url: `${pathname}${search}` } : { by: 'other-host', url };
   }
   const named = headers.host?.toLowerCase() ?? '';
-  if (!led.byHost || way !== 'plain' || named === '' || LOOPBACK.test(named)) return { by: way, url };
+  // Another service of this machine has another port.
+  const isHere = LOOPBACK.test(named) && named.endsWith(`:${socket.localPort}`);
+  if (!led.byHost || way !== 'plain' || named === '' || isHere) return { by: way, url };
   return { by: 'other-host', url: `http://${named}${url}` };
 }
 
-const refused = (status: number, description: string): Target => ({ kind: 'refused', status, description });
+const refused = (status: number, description: string, token?: string): Target => ({
+  kind: 'refused',
+  ...{ status, description, token },
+});
 const LOOPBACK = /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})(?::\d+)?$/i;
 
 /** `token` is the worker's. */
@@ -61,7 +67,6 @@ export function targetOf(
   { by, url }: Asked,
   token: string,
 ): Target {
-  if (method !== 'GET' && method !== 'POST') return refused(501, 'Not Implemented');
   // A request that a hook or a proxy variable leads here does not come from a web page.
   const isPlain = by === 'plain';
   if (isPlain && headers.host !== undefined && !LOOPBACK.test(headers.host))
@@ -70,9 +75,9 @@ export function targetOf(
     return refused(403, 'Forbidden: the gateway of singlepoll does not serve web pages');
   const { path, query } = splitTarget(url);
   const route = routeOf(path);
-  if (route.kind === 'none' || route.kind === 'control') return refused(404, 'Not Found');
-  if (route.token !== token)
-    return { kind: 'refused', status: 401, description: 'Unauthorized', token: route.token };
+  if (route.kind === 'none' || route.kind === 'control') return refused(404, 'Not Found', '');
+  if (route.token !== token) return refused(401, 'Unauthorized', route.token);
+  if (method !== 'GET' && method !== 'POST') return refused(501, 'Not Implemented');
   const environment = route.test ? '/test' : '';
   const asked = query === '' ? '' : `?${query}`;
   if (route.kind === 'file') {

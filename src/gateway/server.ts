@@ -7,6 +7,7 @@ import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { shared } from '../turns.ts';
 import { heldPolls } from './door.ts';
+import { escapeTargets } from './escape.ts';
 import { createFront, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
 import { createPeers, type PeersOptions, type Poller, programWords } from './peers.ts';
@@ -110,10 +111,7 @@ export function createGateway(options: GatewayOptions) {
         handle(request, response).catch((error) => unreadable(response, error));
       },
     );
-    http.on('connection', (socket) => {
-      // A worker's end shows here first; its successor is started before its connections are dealt with.
-      socket.on('close', () => void setImmediate(peers.left, socket));
-    });
+    escapeTargets(http);
     const endpoint = await listenAt(front?.open(http) ?? http, { host: '127.0.0.1', port });
     return {
       port: endpoint.port,
@@ -133,7 +131,7 @@ export function createGateway(options: GatewayOptions) {
     const target = targetOf(request, asked, workerToken);
     if (target.kind === 'refused') {
       // A call that was led here without this bot's token.
-      if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
+      if (asked.by !== 'plain' && target.token !== undefined && target.token !== token)
         return intercept?.foreign
           ? proxied(request, response, `https://${intercept.host}${asked.url}`)
           : answerError(response, 401, NO_FOREIGN);
@@ -295,9 +293,6 @@ export function createGateway(options: GatewayOptions) {
 }
 
 const ignore = () => {};
-
-/** Statuses of redirected calls that do not belong to this bot: another token, or no path of a bot. */
-const FOREIGN = new Set([401, 404]);
 
 function unreadable(response: ServerResponse, error: unknown): void {
   if (!(error instanceof UnreadableRequest)) return void response.destroy();

@@ -12,7 +12,7 @@ export interface PastFacts {
   /** The file that it executes, and its words. */
   readonly exe: string;
   readonly argv: readonly string[];
-  /** The names in its environment. */
+  /** The names in its environment; a variable that leads a runtime counts only where it names our hook. */
   readonly names: ReadonlySet<string>;
   /** Its environment names the gateway as the proxy. */
   readonly isProxied: boolean;
@@ -28,6 +28,10 @@ const RUNTIMES: readonly (readonly [files: RegExp, variable: string, language: L
   [/^bun$/, 'BUN_OPTIONS', 'js'],
   [/^java$/, 'JAVA_TOOL_OPTIONS', null],
 ];
+/** A script may have replaced what we set: `PYTHONPATH=. python bot.py`. */
+const NAMES_HOOK = /\/(?:node\.cjs|python|ruby\.rb|bun\.js)\b|singlepoll-trust-|data:text/;
+const isReplaced = (entry: string) =>
+  RUNTIMES.some(([, variable]) => entry.startsWith(`${variable}=`)) && !NAMES_HOOK.test(entry);
 const runtimeOf = (exe: string) => RUNTIMES.find(([files]) => files.test(baseName(exe)));
 
 /** Looks at a process of the worker, and in the project's folder for its library. Null: it has ended. */
@@ -35,7 +39,8 @@ export async function whyPast(pid: number, mode: PastFacts['mode'], folder: stri
   const argv = argvOf(pid);
   if (argv.length === 0) return null;
   const environ = (readText(`/proc/${pid}/environ`) ?? '').split('\0');
-  const names = new Set(environ.map((it) => it.slice(0, it.indexOf('='))));
+  const kept = environ.filter((it) => !isReplaced(it));
+  const names = new Set(kept.map((it) => it.slice(0, it.indexOf('='))));
   const exe = readLink(`/proc/${pid}/exe`) ?? argv[0] ?? '';
   // Only `--intercept proxy` sets MOJO_PROXY, too.
   const isProxied =
@@ -73,9 +78,9 @@ export function pastWords({ exe, argv, names, isProxied, mode }: PastFacts): Pas
   if (variable === 'PYTHONPATH' && flag) return past(`python ${flag} loads no hook`, `leave ${flag} out`);
   const cure = /^(?:PHP|BUN|JAVA)_/.test(variable ?? '')
     ? `name it in the command: singlepoll start -- ${program} …`
-    : `let whatever starts ${program} pass ${variable} on`;
+    : `let whatever starts ${program} add to ${variable}, not replace or drop it`;
   if (variable !== null && !names.has(variable))
-    return past(`${program} was started without ${variable}, which leads it`, cure);
+    return past(`${program} was started without what leads it in ${variable}`, cure);
   if (variable !== null)
     return past(
       'it makes its connection in its own way (a pinned certificate, a CA file or a proxy of its own)',

@@ -238,6 +238,8 @@ export function explain(error: unknown, url: URL, env: Env = process.env): strin
   const at = proxyHost === null ? url.host : `the proxy ${proxyHost}`;
   const name = (proxyHost ?? url.host).replace(/:\d+$/, '');
   const { code = '', name: kind, message, proxyStatus } = error as Failure;
+  if (/^socks/i.test(proxy ?? ''))
+    return `${at} speaks SOCKS, and only an HTTP proxy is used: HTTPS_PROXY=http://HOST:PORT`;
   if (proxyStatus === 407)
     return `${at} wants other credentials, or some (407): HTTPS_PROXY=http://USER:PASSWORD@${proxyHost}`;
   if (proxyStatus !== undefined) return `${at} does not let us through to ${url.host} (${proxyStatus})`;

@@ -76,6 +76,20 @@ test('requests arrive byte for byte: each way to send parameters, chunks, paths 
     assert.equal(arrived, decodeURIComponent(`/some/where${target}`));
   }
 
+  // As curl, PHP and Go send them, over one connection, and one in pieces.
+  const raw = wire(gate.dial('inside'));
+  const keep = { headers: [['Connection', 'keep-alive']], body: 'GET /é HTTP/1.1\r\n' } as const;
+  for (const round of [1, 2, 3]) {
+    const bytes = requestBytes(gate, { ...keep, target: '/bot{token}/getChat?chat_id=caf\xc3\xa9' });
+    await raw.send(bytes.subarray(0, round === 2 ? 75 : 500));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (round === 2) await raw.send(bytes.subarray(75));
+    assert.equal((await raw.until(round))[round - 1]?.status, 200, raw.text());
+    assert.equal(up.of('getChat').at(-1)!.target.split('=')[1], 'caf%c3%a9');
+    assert.deepEqual(up.of('getChat').at(-1)!.body.toString(), keep.body);
+  }
+  raw.close();
+
   const passed = [
     ['User-Agent', 'a bot/1.0 (x; y)'],
     ['Accept-Encoding', 'gzip, br;q=0.5'],

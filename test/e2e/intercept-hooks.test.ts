@@ -5,8 +5,9 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { basename, join } from 'node:path';
+import { type Duplex, PassThrough } from 'node:stream';
 import { after, describe, type TestContext } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { createFront } from '../../src/gateway/front.ts';
@@ -34,15 +35,16 @@ function serve(request: IncomingMessage, response: ServerResponse): void {
 }
 
 const http = createServer(serve);
-const front = createFront({
+const frontOptions = {
   ...certificates,
   host: 'api.telegram.org',
   headMs: 500,
   mayPass: () => true,
   programOf: () => Promise.resolve('a program'),
   tunnel: () => Promise.resolve(connect(port, '127.0.0.1')),
-  onDistrust: (program, way) => distrusting.push(`${way}: ${program}`),
-}).open(http);
+  onDistrust: (program: string, way: string) => distrusting.push(`${way}: ${program}`),
+};
+const front = createFront(frontOptions).open(http);
 
 const port = await listen({ after }, front);
 const setting = settingOf(process.pid);
@@ -298,6 +300,25 @@ test('who says nothing, or begins a handshake and leaves it at that, is let go i
     const socket = connect(port, '127.0.0.1', () => socket.write(begun, 'latin1'));
     await once(socket, 'close');
   }
+});
+
+test('a tunnel that stands only when its client has hung up is closed', async (t) => {
+  const far = new PassThrough();
+  let isAsked = false;
+  const tunnel = async (): Promise<Duplex> => {
+    isAsked = true;
+    await once(far, 'stands');
+    return far;
+  };
+  const other = createFront({ ...frontOptions, tunnel }).open(createServer(serve));
+  const socket = connect(await listen(t, other), '127.0.0.1');
+  const [accepted] = (await once(other, 'connection')) as [Socket];
+  socket.write('CONNECT example.test:443 HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until('the tunnel to be asked for', () => isAsked);
+  socket.resetAndDestroy();
+  await until('its end', () => accepted.closed);
+  far.emit('stands');
+  await until('the end of the tunnel', () => far.destroyed);
 });
 
 xtest('a program that was ended behind its handshake still trusts the gateway; one that always hangs up there does not', async () => {

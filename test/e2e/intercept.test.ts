@@ -2,6 +2,7 @@
 // where something is to reach the real host, a proxy leads it to a server of the test, the only way out of this machine.
 import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createPlainServer } from 'node:http';
 import { createServer } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -59,20 +60,20 @@ for (const [name, command] of [
     assertNoToken(run.stdout() + run.stderr(), b.token);
   });
 
-it('calls with another token, or no path of a bot, reach the real host as they are', async (b) => {
+it('calls with another token, or no path of a bot, reach the real host as they are; odd ones of this bot do not', async (b) => {
   const { asked, proxy } = await realApi(b.t, b);
   const other = randomToken();
-  const urls = [`/bot${other}/sendMessage?text=a`, '/', `/bot${b.token}/getMe`].map(
-    (it) => `https://api.telegram.org${it}`,
-  );
+  const own = [`/bot${b.token}/getMe`, `/bot${b.token}/?method=getUpdates`, `/bot${b.token}/getUpdates/`];
+  const urls = [`/bot${other}/sendMessage?text=a`, '/', ...own].map((it) => `https://api.telegram.org${it}`);
   // By a child, as an alert bot beside ours is.
   const child = ['sh', '-c', '"$@" & wait', 'sh', process.execPath, unmodified('calls.mjs'), ...urls];
   const run = b.cli(['start', '--', ...child]);
-  await until('three answers', () => run.stdout().split('\n').length > 3, run);
-  const [foreign, root, own] = run.stdout().split('\n');
+  await until('five answers', () => run.stdout().split('\n').length > 5, run);
+  const [foreign, root, me, ...odd] = run.stdout().split('\n');
   assert.match(foreign ?? '', /^200 .*the real one, \/bot.*sendMessage\?text=a/);
   assert.match(root ?? '', /^200 .*the real one, \/"/);
-  assert.match(own ?? '', /^200 .*"is_bot":true/);
+  assert.match(me ?? '', /^200 .*"is_bot":true/);
+  for (const it of odd.slice(0, 2)) assert.match(it, /^404 .*method not found/);
   assert.deepEqual(
     asked.map((it) => it.replace(other, 'OTHER')),
     ['/botOTHER/sendMessage?text=a', '/'],
@@ -217,6 +218,14 @@ xit('a program that sends whole URLs to its proxy reaches the Bot API through th
   await run.waitFor(/^200 the other host, \/x$/m);
 });
 
+it('php reaches another service of this machine by plain HTTP, with a path as it was written', async (b) => {
+  const server = createPlainServer(({ url, headers }, response) => response.end(`${url} of ${headers.host}`));
+  const place = `localhost:${await listen(b.t, server)}`;
+  const code = `<?php echo file_get_contents("http://${place}/find?q=caf\u00e9"), PHP_EOL; sleep(60);`;
+  const run = b.cli(['start', '--', 'php', b.file('plain.php', code)]);
+  await run.waitFor(`/find?q=caf%c3%a9 of ${place}`);
+});
+
 it("the user's proxy goes on: chained with its password for other hosts", async (b) => {
   const { proxy } = await realApi(b.t, b);
   const run = await b.polling(['--', 'sh', unmodified('bot.sh')]);
@@ -320,6 +329,11 @@ it('a bot that goes past it all the same: why, and the one thing to do, also in 
       ['--', 'env', '-i', ...directly(b)],
       /was started without its environment/,
       'start singlepoll inside of that command',
+    ],
+    [
+      ['--', 'sh', '-c', 'PYTHONPATH=. exec "$@"', 'sh', ...directly(b)],
+      /without what leads it in PYTHONPATH/,
+      'add to PYTHONPATH, not replace or drop it',
     ],
     [['--', ...directly(b)], /in its own way/, 'telebot.apihelper.API_URL = os.environ["TELEGRAM_API_ROOT"]'],
     [['--', 'sh', b.file('direct.sh', curl)], /curl can't load a hook/, 'singlepoll start --intercept proxy'],

@@ -57,4 +57,9 @@ test('one that does not know us is named as what is wrong', async (t) => {
   assert.doesNotMatch(run.stderr(), /wr0ng-s3cret/);
   run.signal('SIGTERM');
   await run.exit();
+  b.env.HTTP_PROXY = b.env.HTTP_PROXY.replace('http:', 'socks5h:');
+  const socks = b.start('--dry-run');
+  await socks.waitFor(/the proxy 127\.0\.0\.1:\d+ speaks SOCKS, and only an HTTP proxy is used/);
+  socks.signal('SIGTERM');
+  await socks.exit();
 });

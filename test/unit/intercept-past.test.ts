@@ -20,8 +20,12 @@ test('each reason names one thing to do', () => {
     [python('-I', 'bot.py'), /^python -I loads no hook/, /^leave -I out$/],
     [python('-u', '-sE', 'bot.py'), /^python -sE loads/, /-sE/],
     [python('-u', 'bot.py', '-I'), /in its own way/, useRoot],
-    [{ exe: '/usr/bin/php8.2' }, /without PHP_INI_SCAN_DIR/, /singlepoll start -- php8\.2 …$/],
-    [{ exe: '/usr/bin/ruby3.1' }, /without RUBYOPT/, /pass RUBYOPT on/],
+    [
+      { exe: '/usr/bin/php8.2' },
+      /without what leads it in PHP_INI_SCAN_DIR$/,
+      /singlepoll start -- php8\.2 …$/,
+    ],
+    [{ exe: '/usr/bin/ruby3.1' }, /in RUBYOPT$/, /add to RUBYOPT/],
     [{ names: new Set() }, /without its environment/, /sudo -u USER singlepoll start/],
     [{ mode: 'off' }, /--intercept off was given/, useRoot],
   ];
