@@ -27,7 +27,7 @@ const NODE_LIBRARIES = [
 ];
 const PYTHON_LIBRARIES = [
   ...['requests', 'requests-strict', 'httpx', 'httpx-async', 'httpx-async-uvloop'],
-  ...['aiohttp', 'aiohttp-uvloop', 'aiodns', 'gevent', 'pyopenssl'],
+  ...['aiohttp', 'aiohttp-uvloop', 'aiodns', 'gevent'],
 ];
 
 /** `pings`: so many are answered, one after the other. */

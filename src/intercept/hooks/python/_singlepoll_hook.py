@@ -77,11 +77,10 @@ def _patches(door, der, is_alive):
             real = getattr(module.socket, name)
             setattr(module.socket, name, lambda self, address, _real=real: _real(self, led(address)))
 
-    # PEM: Python before 3.8 reads no DER with OpenSSL 3.
-    lines = "\n".join(der[i : i + 64] for i in range(0, len(der), 64))
-    authority = "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n" % lines
-
     def patch_ssl(module):
+        # PEM: Python before 3.8 reads no DER with OpenSSL 3.
+        lines = "\n".join(der[i : i + 64] for i in range(0, len(der), 64))
+        authority = "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n" % lines
         # The number is the place of server_hostname among the arguments.
         for name, place in (("wrap_socket", 4), ("wrap_bio", 3)):
 
@@ -91,17 +90,6 @@ def _patches(door, der, is_alive):
                 return _real(self, *args, **kwargs)
 
             setattr(module.SSLContext, name, wrap)
-
-    def patch_pyopenssl(module):  # Of Twisted, and urllib3 where it is told so.
-        real = module.Connection.set_tlsext_host_name
-
-        def set_tlsext_host_name(self, name):
-            if is_host(name):
-                from OpenSSL.crypto import FILETYPE_PEM, load_certificate
-                self.get_context().get_cert_store().add_cert(load_certificate(FILETYPE_PEM, authority.encode()))
-            return real(self, name)
-
-        module.Connection.set_tlsext_host_name = set_tlsext_host_name
 
     def patch_uvloop(module):  # libuv resolves and connects itself.
         connect, resolve = module.Loop.create_connection, module.Loop.getaddrinfo
@@ -129,4 +117,4 @@ def _patches(door, der, is_alive):
         module.AsyncResolver.resolve = resolve
 
     patches = {"socket": patch_socket, "gevent.socket": patch_socket, "ssl": patch_ssl, "gevent.ssl": patch_ssl}
-    return dict(patches, uvloop=patch_uvloop, **{"aiohttp.resolver": patch_aiohttp, "OpenSSL.SSL": patch_pyopenssl})
+    return dict(patches, uvloop=patch_uvloop, **{"aiohttp.resolver": patch_aiohttp})
