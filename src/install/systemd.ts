@@ -181,7 +181,7 @@ ${system ? network : ''}# A network that is out for hours is no reason to give u
 StartLimitIntervalSec=0
 
 [Service]
-# Started is: the worker has polled, or it stands by. The status of the unit is what singlepoll last said.
+# The unit counts as started once the worker has polled, or stands by. Its status is what singlepoll last said.
 Type=notify
 # Node has no datagram sockets: systemd-notify speaks for it, as a process of its own. The worker does not get the socket.
 NotifyAccess=all
@@ -199,7 +199,7 @@ RestartSec=10s
 RestartPreventExitStatus=64 75 77 78
 # Fed only while polls succeed, or where a restart could not help (standby, Bot API out of reach, a rival elsewhere).
 WatchdogSec=${Math.max(WATCHDOG_MIN_S, stopS + startS)}s
-# Stops in order also then; who does not is killed after TimeoutStopSec.
+# The watchdog, too, stops it in order; what has not ended after TimeoutStopSec is killed.
 WatchdogSignal=SIGTERM
 # --start-timeout and --stop-timeout, with what comes before and after.
 TimeoutStartSec=${startS}s

@@ -64,10 +64,11 @@ export function sayDeployMode(config: Config, report: Report): null {
   return null;
 }
 
-/** `--backoff "2s,1m" (backoff in singlepoll.toml line 1)`. */
+/** `--backoff "2s,1m" (backoff in singlepoll.toml line 1)`; an option of the command line is its own place. */
 export function settingWords({ option, value, from }: Setting): string {
   const values = typeof value === 'boolean' ? [] : [value].flat().map(showValue);
-  return `${[longFlag(option), ...values].join(' ')} (${from})`;
+  const words = [longFlag(option), ...values].join(' ');
+  return from.startsWith('--') ? words : `${words} (${from})`;
 }
 
 /** The command, the options that were set, and what is doubtful about them. */
