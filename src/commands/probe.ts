@@ -163,7 +163,7 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools, sink
 }
 
 /** Said before anything is disturbed. */
-export function probeNotice(botId: number | null, askedMs: number): string {
+function probeNotice(botId: number | null, askedMs: number): string {
   return (
     `holding getUpdates of bot ${botId} for ${duration(askedMs)}: whoever polls it gets a 409 Conflict ` +
     '(grammY, Telegraf end at that); updates may come late, none is lost'
@@ -171,7 +171,7 @@ export function probeNotice(botId: number | null, askedMs: number): string {
 }
 
 /** Says what the probe has found in one sentence without a full stop, with hints. */
-export function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['reacted']) {
+function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['reacted']) {
   const { result, reason, detail, tookMs, quietMs } = verdict;
   if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, reacted) };
   if (result === 'none')

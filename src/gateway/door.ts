@@ -108,7 +108,7 @@ export const DOOR_POLICY: DoorPolicy = {
 
 type DoorStep = readonly [Door, readonly DoorEffect[]];
 
-function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
+function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy): DoorStep {
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
   const settled = settle(taken, event.atMs, policy, effects);

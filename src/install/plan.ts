@@ -180,7 +180,7 @@ ${lines.join('')}`;
 
 const ASK_MS = 5_000;
 /** Runs as that user, so that groups and access lists count. Prints the files that it can't read. */
-const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
+const LOOK = 'for f; do [ -r "$f" ] || echo "$f"; done';
 
 /** Whether a unit's user can access what it needs, as the reason would not be seen at boot. Null: it can, or only root could tell. `words` are the unit's. */
 export async function whatIsClosed(

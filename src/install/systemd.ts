@@ -225,7 +225,7 @@ WantedBy=${system ? 'multi-user.target' : 'default.target'}
 `;
 }
 
-/** Quotes one word of ExecStart=, or of a list of paths (which expands no variables). */
+/** Quotes one word of ExecStart=. In the first one, the program, systemd expands no variables. */
 export function systemdWord(word: string, expandsVariables = true): string {
   const literal = word.replaceAll('%', '%%');
   const whole = expandsVariables ? literal.replaceAll('$', '$$$$') : literal;

@@ -11,7 +11,7 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe, presentSupervisor } from './holder.ts';
 import { createSweeper } from './sweep.ts';
 
-export interface DryRun {
+interface DryRun {
   readonly config: Config;
   readonly api: BotApi | null;
   readonly report: Report;

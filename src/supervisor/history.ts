@@ -7,7 +7,7 @@
 
 /** From the best to the worst: of a minute the worst is kept. A `restart` that takes longer than GAP_MS is a gap. */
 export const MINUTE_STATES = ['polled', 'standby', 'restart', 'outage', 'conflict', 'gap'] as const;
-export type MinuteState = (typeof MINUTE_STATES)[number];
+type MinuteState = (typeof MINUTE_STATES)[number];
 
 /** Of a minute of which nothing is known, and of each state, by its place in MINUTE_STATES. */
 const UNKNOWN = '.';

@@ -40,7 +40,7 @@ const RECENT_MS = 10 * 60_000;
 /** What may well go on: its last sign is no older than this. */
 const PRESENT_MS = 60_000;
 
-/** A deaf worker has been replaced by then. */
+/** This long after --deaf-after a deaf worker has been replaced. */
 const UNNOTICED_MS = 90_000;
 /** A worker that has not polled for so long after its start deserves a look. */
 const SLOW_START_MS = 30_000;
