@@ -224,7 +224,7 @@ function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: n
   if (state.phase === 'backoff' && state.next !== 'probe')
     yield {
       code: 'crashing',
-      message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
+      message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit!)}`,
       hint: logHint(sources, 'says what it printed'),
     };
   const pids = record.strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);

@@ -266,7 +266,7 @@ const CALM_MS = 5 * 60_000;
 /** Back-off before a restart: none after the first exit of a row, then MIN, doubling, spread by ±20 %, never above MAX. */
 export function backoffMs(failures: number, random: number, policy: Policy): number {
   if (failures === 0) return 0;
-  const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** Math.min(failures - 1, 40));
+  const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** (failures - 1));
   return Math.min(policy.backoffMaxMs, Math.round(spread(doubled, random)));
 }
 
