@@ -51,6 +51,7 @@ it('help and version are answers: each command with its options, defaults and tw
     const help = await b.exits(0, `${name} --help`);
     assert.ok((help.stdout.match(new RegExp(`singlepoll ${name}`, 'g')) ?? []).length >= 3, help.stdout);
     if (name === 'start') assert.match(help.stdout, /\(default: 15s\)/);
+    for (const line of help.stdout.match(/^ {2}(?: {9}|-).*$/gm) ?? []) assert.ok(line.length <= 80, line);
   }
   assert.match((await b.exits(0, '--version')).stdout, /^\d+\.\d+\.\d+/);
 });
