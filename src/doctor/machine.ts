@@ -45,7 +45,7 @@ function checkGuard(): Check {
 
 function checkStateFolder(): Check {
   try {
-    const { path, isThere } = tryStateDir(process.env);
+    const { path, isThere } = tryStateDir();
     const well = `the state folder ${path} ${isThere ? 'is yours alone' : 'can be made'}`;
     return seen('state-folder', true, well);
   } catch (error) {

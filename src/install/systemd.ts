@@ -15,13 +15,14 @@ import { type Found, filesIn, madeAt, markerText, type Plan, refused, writePlann
 /** Time limit: a start takes until the worker's first poll, a stop as long as --stop-timeout. */
 const TOOL_MS = 10 * 60_000;
 
-function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string {
+function unitPath(system: boolean, name: string): string {
   if (system) return join('/etc/systemd/system', `${name}.service`);
-  const config = env.XDG_CONFIG_HOME || join(env.HOME || currentUser().home || '/', '.config');
+  const { XDG_CONFIG_HOME, HOME } = process.env;
+  const config = XDG_CONFIG_HOME || join(HOME || currentUser().home || '/', '.config');
   return join(config, 'systemd/user', `${name}.service`);
 }
 
-const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name, process.env);
+const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name);
 
 const shown = (system: boolean): string => (system ? 'systemctl' : 'systemctl --user');
 
@@ -77,7 +78,7 @@ export const systemd = {
     const login =
       'it starts when you log in, and ends when you log out; to have it run from boot on:\n  → loginctl enable-linger    # if that is denied, with sudo and your name';
     return {
-      lines: [`  unit  ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
+      lines: [`  unit    ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
       toStart: `${shown(system)} restart ${made.name}`,
     };
   },
@@ -118,10 +119,10 @@ export const systemd = {
   /** All of our units that this user may see. */
   async list(): Promise<Found[]> {
     return [true, false].flatMap((system) =>
-      filesIn(dirname(unitPath(system, 'any', process.env)), '.service').flatMap((path) => {
+      filesIn(dirname(unitPath(system, 'any')), '.service').flatMap((path) => {
         const made = madeAt(path);
         // A copy under another name belongs to the user who made it.
-        return made && path === unitPath(system, made.name, process.env)
+        return made && path === unitPath(system, made.name)
           ? [{ kind: 'systemd' as const, system, name: made.name, path, made }]
           : [];
       }),

@@ -64,6 +64,6 @@ export function meantBy([program = '', ...args]: readonly string[], cwd: string)
   ];
 }
 
-export function isProgramInPath(name: string, env: Readonly<Record<string, string | undefined>>): boolean {
-  return findExecutable(name, '.', env.PATH).ok;
+export function isProgramInPath(name: string): boolean {
+  return findExecutable(name, '.', process.env.PATH).ok;
 }
