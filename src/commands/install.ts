@@ -46,7 +46,8 @@ export async function run(invocation: Invocation): Promise<number> {
   plans.writePlanned(plan.envPath, plans.envFileText(plan.made.name, plan.env), 0o600);
   const { lines, toStart } = await starter.put(plan);
   const head = `${isUpdate ? 'updated' : 'installed'}: ${plan.made.name}`;
-  process.stdout.write(`${[head, ...lines, `  env     ${plain(plan.envPath)} (0600): ${names}`].join('\n')}\n`);
+  const envLine = `  env     ${plain(plan.envPath)} (0600): ${names}`;
+  process.stdout.write(`${[head, ...lines, envLine].join('\n')}\n`);
   if (own.now === true) await starter.start(plan, await presentSupervisor(config));
   const next = `${isUpdate ? 'to take effect' : 'to start it now'}: ${toStart}`;
   process.stdout.write(`${own.now === true ? 'started: it polls, or stands by' : next}\n`);

@@ -105,8 +105,10 @@ export function createWorkerTree(
     },
     /** The leader (null when it has ended) and all that belongs to it, parents first. */
     list: (leader: number | null): readonly TreeEntry[] =>
-      members(present(leader), leader, []).map((proc) => ({
-        ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
+      members(present(leader), leader, []).map(({ pid, ppid, ...it }) => ({
+        pid,
+        ppid,
+        command: commandOf(it),
       })),
     /** Which process of the tree talks to the Bot API by itself. */
     async sign(leader: number | null): Promise<Sign | null> {
