@@ -72,7 +72,7 @@ async function crontab(words: string[], input?: string): Promise<string> {
   throw new SinglepollError(EXIT.config, problem, isRead ? 'crontab -l' : 'crontab -e');
 }
 
-/** Our line of that name; null: none any more. */
+/** Replaces our line of that name in the crontab; null: removes it. */
 async function putLine(name: string, line: string | null): Promise<void> {
   const before = await crontab(['-l']);
   const after = withLine(before, name, line);

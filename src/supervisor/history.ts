@@ -102,7 +102,7 @@ export function resumed(saved: History | null, at: Moment, now: Condition): Reco
   return { history: continued(saved, at.unixMs), now, at };
 }
 
-/** With the time since then, in which no supervisor ran. */
+/** The history with the time since then, in which no supervisor ran. */
 export function continued(saved: History, unixMs: number): History {
   const { end, untilMs } = saved;
   if (unixMs < untilMs) return clockSet(saved, unixMs);

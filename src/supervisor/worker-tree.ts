@@ -233,7 +233,7 @@ function createUsage(pids: (leader: number) => readonly number[]) {
       pages += Number(fields[21]);
     }
     atMs = nowMs;
-    // Of the first look nobody knows over which time; a child that has ended takes its time along.
+    // Nobody knows over which time the first look counts; a child that has ended takes its time along.
     const percent = Number.isFinite(spentMs)
       ? Math.max(0, Math.round((spent / TICKS_PER_S / spentMs) * 1e6) / 10)
       : null;
