@@ -218,7 +218,7 @@ function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): stri
 
 function rivalHints({ rhythmMs, conflicts }: Verdict, { pids, unseen }: Probed['reacted']): string[] {
   const it = pids.length === 1 ? 'the process' : 'one of the processes';
-  const local = `it may be ${it} above (pid ${pids.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
+  const local = `it may be ${it} above (pid ${pids.join(', ')}); singlepoll start stops what is proven. Whoever takes the poll after that is on another machine, in a container, or another user's`;
   const hints: string[] = [];
   if (pids.length > 0) hints.push(local);
   else if (!unseen) hints.push(`${RIVAL_ELSEWHERE}: ${RIVAL_CURE}`);
