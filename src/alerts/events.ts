@@ -47,11 +47,10 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
   const rival = rivalOf(before) === null ? rivalOf(after) : null;
   if (rival) add('rival', rival.message, rival.hint);
   if (tally.leasesLost > before.tally.leasesLost)
-    add('lease-lost', `the lease was lost: ${tally.lastLeaseLoss ?? 'unknown why'}`, 'singlepoll status');
-  const epoch = doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : '';
-  const holder = tally.lastHolder ?? 'another machine';
+    add('lease-lost', `the lease was lost: ${tally.lastLeaseLoss}`, 'singlepoll status');
+  const from = `${tally.lastHolder}${doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : ''}`;
   if (tally.leasesTaken > before.tally.leasesTaken)
-    add('lease-taken', `the lease was taken over from ${holder}${epoch}: this machine polls now`);
+    add('lease-taken', `the lease was taken over from ${from}: this machine polls now`);
   return events;
 }
 
