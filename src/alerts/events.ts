@@ -34,10 +34,9 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
   const were = strays === 1 ? 'a stray poller was' : `${strays} stray pollers were`;
   if (strays > 0)
     add('stray-stopped', `${were} stopped: ${tally.lastStray}`, 'singlepoll who    # who had started it?');
-  const url = tally.lastWebhook ? ` to ${tally.lastWebhook}` : '';
   const cleared = doc.webhook?.url ? 'it comes back at once' : 'cleared again, updates kept';
-  if (tally.webhookSetAgain > before.tally.webhookSetAgain)
-    add('webhook-set', `somebody set a webhook${url} while we polled; ${cleared}`, WEBHOOK_CURE);
+  const set = `somebody set a webhook to ${tally.lastWebhook} while we polled; ${cleared}`;
+  if (tally.webhookSetAgain > before.tally.webhookSetAgain) add('webhook-set', set, WEBHOOK_CURE);
   const deaf = 'the worker lived without polling and was replaced';
   if (tally.deafReplaced > before.tally.deafReplaced) add('deaf', deaf, 'its own log says what it was doing');
   const stolen = (doc.polling?.stolen ?? 0) - (before.doc.polling?.stolen ?? 0);
