@@ -33,7 +33,7 @@ export function removeQuietly(path: string): void {
   } catch {}
 }
 
-/** Private, with those above it. Node's `recursive` tries for ever where a file system makes no folders, as /proc. */
+/** Makes a private folder, and those above it that are missing. Node's `recursive` tries for ever where a file system makes no folders, as /proc. */
 export function makeFolder(path: string): void {
   if (fs.existsSync(path)) return;
   makeFolder(dirname(path));

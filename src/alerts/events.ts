@@ -34,10 +34,9 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
   const were = strays === 1 ? 'a stray poller was' : `${strays} stray pollers were`;
   if (strays > 0)
     add('stray-stopped', `${were} stopped: ${tally.lastStray}`, 'singlepoll who    # who had started it?');
-  const url = tally.lastWebhook ? ` to ${tally.lastWebhook}` : '';
   const cleared = doc.webhook?.url ? 'it comes back at once' : 'cleared again, updates kept';
-  if (tally.webhookSetAgain > before.tally.webhookSetAgain)
-    add('webhook-set', `somebody set a webhook${url} while we polled; ${cleared}`, WEBHOOK_CURE);
+  const set = `somebody set a webhook to ${tally.lastWebhook} while we polled; ${cleared}`;
+  if (tally.webhookSetAgain > before.tally.webhookSetAgain) add('webhook-set', set, WEBHOOK_CURE);
   const deaf = 'the worker lived without polling and was replaced';
   if (tally.deafReplaced > before.tally.deafReplaced) add('deaf', deaf, 'its own log says what it was doing');
   const stolen = (doc.polling?.stolen ?? 0) - (before.doc.polling?.stolen ?? 0);
@@ -47,11 +46,10 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
   const rival = rivalOf(before) === null ? rivalOf(after) : null;
   if (rival) add('rival', rival.message, rival.hint);
   if (tally.leasesLost > before.tally.leasesLost)
-    add('lease-lost', `the lease was lost: ${tally.lastLeaseLoss ?? 'unknown why'}`, 'singlepoll status');
-  const epoch = doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : '';
-  const holder = tally.lastHolder ?? 'another machine';
+    add('lease-lost', `the lease was lost: ${tally.lastLeaseLoss}`, 'singlepoll status');
+  const from = `${tally.lastHolder}${doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : ''}`;
   if (tally.leasesTaken > before.tally.leasesTaken)
-    add('lease-taken', `the lease was taken over from ${holder}${epoch}: this machine polls now`);
+    add('lease-taken', `the lease was taken over from ${from}: this machine polls now`);
   return events;
 }
 

@@ -102,9 +102,9 @@ function screen({ folder, findings, notes, environment, limits }: Report, paint:
 /** The report as one line of JSON, for --json. */
 function json({ folder, findings, notes, environment, limits }: Report): string {
   const shown = ({ rule, file, line, why, cure }: Finding) => ({ rule, file, line, why, cure });
-  const checks = environment.map(({ rule: check, ok, why: message, cure }) => ({
-    ...{ check, ok, message, cure: cure || null },
-  }));
+  const checks = environment.map(({ rule: check, ok, why: message, cure }) => {
+    return { check, ok, message, cure: cure || null };
+  });
   const found = { healthy: findings.length === 0, findings: findings.map(shown), notes: notes.map(shown) };
   const document = { folder, ...found, environment: checks, limits };
   return `${JSON.stringify(document, (_, value) => (typeof value === 'string' ? safe(value) : value))}\n`;

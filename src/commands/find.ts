@@ -59,7 +59,7 @@ export interface Supervisor {
 /** A bot that this user has run; one of deploy mode without a token has the id 0. */
 export type Bot = Awaited<ReturnType<typeof findBots>>[number];
 
-/** In the order of their ids. A folder in which nothing is left tells nothing. */
+/** Those that have a folder in the state folder, in the order of their ids. An empty folder tells nothing. */
 export function knownBots() {
   const state = findStateDir(process.env) ?? '';
   return namesIn(state)
@@ -69,7 +69,7 @@ export function knownBots() {
     .sort((a, b) => a.id - b.id);
 }
 
-/** All their supervisors are asked at once. `only`: the id of the one that is looked for; null: all. */
+/** The bots with what their supervisors say, which are all asked at once. `only`: the id of the one that is looked for; null: all. */
 export async function findBots(only: number | null = null) {
   const wanted = knownBots().filter(({ id }) => only === null || id === only);
   return await Promise.all(
@@ -100,7 +100,7 @@ export async function runsOfOthers(): Promise<(Supervisor & { readonly pid: numb
     (await supervisorsOfOthers()).map(async ({ control, pid, uid }) => {
       const doc = (await ask(control))?.doc ?? null;
       const supervisor = doc?.supervisor && { ...doc.supervisor, ...userOf(uid) };
-      // A path that means another place there than here.
+      // The path means another place there than here (another mount namespace).
       if (!supervisor || supervisor.pid !== pid) return null;
       return { pid, control: null, doc: { ...doc, supervisor }, holder: null };
     }),
@@ -200,7 +200,7 @@ function rows(bots: readonly Bot[]): string {
     .join('');
 }
 
-/** Also one that hangs or is another user's; null: none runs. Throws 64 where several could be meant. */
+/** Finds it also where it hangs or belongs to another user; null: none runs. Throws 64 where several could be meant. */
 export async function findSupervisor(config: Config): Promise<Supervisor | null> {
   const { botId, cwd } = config;
   const control = controlPath(botId);
@@ -252,7 +252,7 @@ export async function askSupervisor(
       if (error instanceof NoAnswer || isDenied(error)) throw cannotAsk(holder, control);
       if (!(error instanceof NoSupervisor || error instanceof WentAway)) throw error;
       const now = (await presentSupervisor(config)) ?? (await supervisorAt(control));
-      // Not the next one that has taken its place.
+      // The next one, which has taken its place, was not meant.
       if (pid === null || now?.pid !== pid)
         throw new NoSupervisor(`the supervisor (pid ${pid ?? 'unknown'}) has ended meanwhile`);
       if (performance.now() > giveUpAtMs) throw cannotAsk(holder, control);

@@ -46,7 +46,7 @@ export async function showHistory(config: Config, value: unknown, json: boolean)
   return EXIT.ok;
 }
 
-/** Until now, by the file that the last supervisor has left. Null: it has left none. */
+/** The history up to now, by the file that the last supervisor has left. Null: it has left none. */
 export function storedHistory(botId: number | null): History | null {
   const folder = findBotDir(botId);
   const stored = folder === null ? null : readHistory(folder);

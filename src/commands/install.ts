@@ -27,7 +27,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
   checkCommand(config);
   const { own } = invocation;
-  const kind = (own.kind as plans.Kind | undefined) ?? plans.findKind(process.env);
+  const kind = (own.kind as plans.Kind | undefined) ?? plans.findKind();
   const isShown = own.print === true || config.dryRun;
   const plan = makePlan(invocation, config, kind, isShown);
   const closed = await plans.whatIsClosed(plan.runAs, plan.words, config);
@@ -46,7 +46,8 @@ export async function run(invocation: Invocation): Promise<number> {
   plans.writePlanned(plan.envPath, plans.envFileText(plan.made.name, plan.env), 0o600);
   const { lines, toStart } = await starter.put(plan);
   const head = `${isUpdate ? 'updated' : 'installed'}: ${plan.made.name}`;
-  process.stdout.write(`${[head, ...lines, `  env   ${plain(plan.envPath)} (0600): ${names}`].join('\n')}\n`);
+  const envLine = `  env     ${plain(plan.envPath)} (0600): ${names}`;
+  process.stdout.write(`${[head, ...lines, envLine].join('\n')}\n`);
   if (own.now === true) await starter.start(plan, await presentSupervisor(config));
   const next = `${isUpdate ? 'to take effect' : 'to start it now'}: ${toStart}`;
   process.stdout.write(`${own.now === true ? 'started: it polls, or stands by' : next}\n`);
@@ -97,7 +98,7 @@ function makePlan(invocation: Invocation, config: Config, kind: plans.Kind, isSh
     if (isProblem) throw new SinglepollError(exit, message, hint);
   const name = plans.chooseName(own.name, config.cwd);
   return {
-    ...{ kind, system, words: command, ...plans.privateFiles(name, process.env) },
+    ...{ kind, system, words: command, ...plans.privateFiles(name) },
     made: { name, bot: config.botId, cwd: config.cwd },
     // Root is named, too: systemd sets HOME only where a unit says its user.
     runAs: system ? (runAs ?? 'root') : null,
@@ -181,7 +182,7 @@ async function checkOthers({ kind, system, made }: plans.Plan): Promise<void> {
 /** Whether it is there already. Throws 78 where it is somebody else's, or where it could not work. */
 function checkPlace(plan: plans.Plan, force: boolean): boolean {
   const { kind, made } = plan;
-  const missing = STARTERS[kind].needs.find((program) => !isProgramInPath(program, process.env));
+  const missing = STARTERS[kind].needs.find((program) => !isProgramInPath(program));
   const print = `singlepoll install --kind ${kind} --print`;
   if (missing) throw new SinglepollError(EXIT.config, `there is no ${missing} here`, print);
   const path = STARTERS[kind].markedFile(plan);
@@ -225,7 +226,7 @@ async function runsToStop({ kind, made }: plans.Found): Promise<Bot['runs']> {
 async function remove(found: plans.Found, isPrinted: boolean): Promise<void> {
   const { kind, system, name, path } = found;
   const runs = await runsToStop(found);
-  const files = Object.values(plans.privateFiles(name, process.env)).filter(existsSync);
+  const files = Object.values(plans.privateFiles(name)).filter(existsSync);
   if (isPrinted) {
     const what =
       kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove ${plain(path)}`;

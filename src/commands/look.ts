@@ -32,7 +32,7 @@ export async function thoroughStatus(config: Config): Promise<StatusDocument> {
   return supervisor?.doc ?? (await lookAround(config, supervisor));
 }
 
-/** Of each of its supervisors, else that none runs; nothing of deploy mode, which has no name by which it could be started again. */
+/** One for each of its supervisors, else one that says that none runs; none for deploy mode, which has no name to start it again by. */
 export function statusesOf({ id, username, runs }: Bot): StatusDocument[] {
   const bot = id === 0 ? null : { id, username };
   if (runs.length > 0) return runs.map(({ doc }) => doc ?? hung(bareStatus(bot, 'starting')));

@@ -10,7 +10,7 @@ import { askSupervisor, findSupervisor } from './find.ts';
 /** More than any --stop-timeout that somebody waits for by hand. */
 export const ORDER_WAIT_MS = 10 * 60_000;
 
-/** Asks it to end its worker tree and itself, and says what was stopped. */
+/** Asks the supervisor to end its worker tree and itself, and says what was stopped. */
 export async function stop(invocation: Invocation): Promise<number> {
   const answer = await order(invocation, 'stop');
   if (typeof answer === 'string') process.stdout.write(`nothing to stop: ${answer}\n`);
@@ -18,7 +18,7 @@ export async function stop(invocation: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
-/** Asks it for a new worker in place of the present one. */
+/** Asks the supervisor for a new worker in place of the present one. */
 export async function restart(invocation: Invocation): Promise<number> {
   const answer = await order(invocation, 'restart', { sameEnv: invocation.own.sameEnv === true });
   if (typeof answer === 'string')
@@ -42,7 +42,7 @@ export async function restart(invocation: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
-/** A text: none runs, or none any more. */
+/** Sends an order to the supervisor that is meant. A text: no supervisor runs, or none any more. */
 async function order(invocation: Invocation, cmd: string, more: object = {}): Promise<Answer | string> {
   const { config, warnings } = await configure(invocation);
   warn(warnings);

@@ -1,7 +1,7 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
-import { retrying, tokenRefused } from '../telegram/reach.ts';
+import { retrying } from '../telegram/reach.ts';
 import { configure, type Invocation, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -19,8 +19,8 @@ export async function run(invocation: Invocation): Promise<number> {
   const say = (problem: string) => warn([problem]);
   const send = async () => {
     const sent = await api.call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text });
-    // The bot itself may be turned down, as after a logOut. This throws then, so that the chat is not blamed.
-    if (sent.kind === 'error')
+    // The bot itself may be turned down: a refused token, a logOut. This throws then, so that the chat is not blamed.
+    if (sent.kind === 'error' || sent.kind === 'refused')
       await retrying('getMe', () => api.call('getMe'), config, new AbortController().signal, say);
     return sent;
   };
@@ -29,10 +29,6 @@ export async function run(invocation: Invocation): Promise<number> {
     const ms = Math.round(reply.tookMs);
     process.stdout.write(`message ${reply.result.message_id} sent to ${adminChatId}, round trip ${ms} ms\n`);
     return EXIT.ok;
-  }
-  if (reply.kind === 'refused') {
-    const { code, reason, hint } = tokenRefused(config, reply);
-    throw new SinglepollError(code, reason, hint);
   }
   if (reply.kind === 'error')
     throw new SinglepollError(

@@ -163,7 +163,7 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools, sink
 }
 
 /** Said before anything is disturbed. */
-export function probeNotice(botId: number | null, askedMs: number): string {
+function probeNotice(botId: number | null, askedMs: number): string {
   return (
     `holding getUpdates of bot ${botId} for ${duration(askedMs)}: whoever polls it gets a 409 Conflict ` +
     '(grammY, Telegraf end at that); updates may come late, none is lost'
@@ -171,7 +171,7 @@ export function probeNotice(botId: number | null, askedMs: number): string {
 }
 
 /** Says what the probe has found in one sentence without a full stop, with hints. */
-export function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['reacted']) {
+function probeWords(verdict: Verdict, askedMs: number, reacted: Probed['reacted']) {
   const { result, reason, detail, tookMs, quietMs } = verdict;
   if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, reacted) };
   if (result === 'none')
@@ -218,7 +218,7 @@ function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): stri
 
 function rivalHints({ rhythmMs, conflicts }: Verdict, { pids, unseen }: Probed['reacted']): string[] {
   const it = pids.length === 1 ? 'the process' : 'one of the processes';
-  const local = `it may be ${it} above (pid ${pids.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
+  const local = `it may be ${it} above (pid ${pids.join(', ')}); singlepoll start stops what is proven. Whoever takes the poll after that is on another machine, in a container, or another user's`;
   const hints: string[] = [];
   if (pids.length > 0) hints.push(local);
   else if (!unseen) hints.push(`${RIVAL_ELSEWHERE}: ${RIVAL_CURE}`);

@@ -32,7 +32,8 @@ export function buildProgram(words: readonly string[], run: RunCommand): Command
     .configureOutput({
       outputError: (text, write) => write(maskTokens(text).replace(/^error: /, 'singlepoll: ')),
     })
-    .configureHelp({ showGlobalOptions: false })
+    // The option names of `start` leave 36 of 80 columns, at which commander would not wrap any more.
+    .configureHelp({ showGlobalOptions: false, minWidthToWrap: 20 })
     .addHelpText(
       'after',
       '\nExamples:\n  singlepoll start --sandbox            # try it: no token, no network\n  singlepoll start -- python bot.py     # the real thing\n',

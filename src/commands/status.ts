@@ -8,7 +8,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
 import { botName, stateWords } from '../output/status-rows.ts';
-import { count, duration, isScreen, type Paint, painter } from '../output/words.ts';
+import { duration, isScreen, type Paint, painter } from '../output/words.ts';
 import { CONTROL_SOCKET, statusAt } from '../supervisor/control.ts';
 import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
 import { configure, type Invocation, namedBot, warn } from './context.ts';
@@ -116,8 +116,8 @@ function cells(doc: StatusDocument): string[] {
     stateWords(doc).split(':')[0] ?? '',
     supervisor ? String(supervisor.pid) : '',
     upMs === null ? '' : duration(upMs),
-    worker ? count(worker.restarts, 'restart') : '',
-    polling ? count(polling.updates, 'update') : '',
+    worker ? String(worker.restarts) : '',
+    polling ? String(polling.updates) : '',
     problems.map(({ code }) => code).join(' ') || (supervisor?.cwd ? plain(supervisor.cwd) : ''),
   ];
 }

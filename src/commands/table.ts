@@ -125,7 +125,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'list',
     aliases: ['ls', 'ps'],
-    summary: 'all bots that this user has run on this machine; the same as status --all',
+    summary: 'all bots that this user has run on this machine; the same as status --all, and as ps',
     options: [JSON_OPTION],
     examples: ['singlepoll list', 'singlepoll ps --json'],
     run: async ({ own }) => (await import('./status.ts')).statusOfAll(own.json === true),

@@ -7,7 +7,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync, readSync } fro
 const LARGEST_FILE_BYTES = 1024 * 1024;
 const NO_FILE = 'it is a FIFO, socket or device, not a file';
 
-export type FileText =
+type FileText =
   | { readonly kind: 'text'; readonly text: string; readonly mode: number; readonly isCut?: boolean }
   | { readonly kind: 'missing' }
   /** `irregular`: it exists, but is a folder, a FIFO … */

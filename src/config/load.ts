@@ -29,7 +29,7 @@ import { secretFlags } from './targets.ts';
 import { holdsTokenShape } from './token.ts';
 import { DEFAULT_API_ROOT } from './values.ts';
 
-export interface WorkerCommand {
+interface WorkerCommand {
   /** The words of the command, at least one. */
   readonly argv: readonly string[];
   /** `command line`, `command in singlepoll.toml`, `worker: in Procfile`. */

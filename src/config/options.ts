@@ -363,6 +363,8 @@ export function flagWords(flags: RawFlags): string[] {
 
 /** The text below the options in --help. */
 export const OPTIONS_EPILOGUE = `Times: 500ms, 15s, 1m30s, 2h; a number alone is seconds.
-Every long option has a twin in the environment and the env file (--stop-timeout: SINGLEPOLL_STOP_TIMEOUT) and in
-singlepoll.toml (stopTimeout). The command line wins over the environment, the env file, the TOML file, the default.
-A repeatable option is not merged: the strongest place counts; in a variable, one value per line.`;
+Every long option has a twin in the environment and the env file
+(--stop-timeout: SINGLEPOLL_STOP_TIMEOUT) and in singlepoll.toml (stopTimeout).
+The command line wins over the environment, the env file, the TOML file, the
+default. A repeatable option is not merged: the strongest place counts; in a
+variable, one value per line.`;

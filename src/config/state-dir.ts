@@ -104,8 +104,9 @@ export function findStateDir(env: Environment, user: User = currentUser()): stri
 }
 
 /** Says where the state folder is or would be, and creates nothing. Throws 78 if it can't be trusted, written or created. */
-export function tryStateDir(env: Environment, user: User = currentUser()) {
-  const path = stateDirPath(env, user);
+export function tryStateDir() {
+  const user = currentUser();
+  const path = stateDirPath(process.env, user);
   const isThere = check(path, user) !== null;
   if (path === NOWHERE || !canHold(path)) throw refusal(path, isThere ? 'is not writable' : 'cannot be made');
   return { path, isThere };

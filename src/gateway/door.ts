@@ -108,7 +108,7 @@ export const DOOR_POLICY: DoorPolicy = {
 
 type DoorStep = readonly [Door, readonly DoorEffect[]];
 
-function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
+function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy): DoorStep {
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
   const settled = settle(taken, event.atMs, policy, effects);
@@ -245,7 +245,7 @@ const FLOOD_MIN_MS = 1_000;
 /** Back-off before the next attempt, spread by ±20 %. */
 function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
   const [first, factor, longest] = RETRIES[kind];
-  return Math.round(spread(Math.min(longest, first * factor ** Math.min(failures, 30)), random));
+  return Math.round(spread(Math.min(longest, first * factor ** failures), random));
 }
 
 function answered(door: Door, poll: Poll, atMs: number): Door {

@@ -268,8 +268,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     /** The worker has printed that it got a 401, as its sealed token does everywhere but at the gateway. */
     unauthorized(): void {
       const { polling, last } = status.record;
-      if (config.sealed && polling.by === null && last.unsealed === undefined)
-        warnOnce('sealed', words.SEALED_PAST);
+      if (polling.by === null && last.unsealed === undefined) warnOnce('sealed', words.SEALED_PAST);
     },
     spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {

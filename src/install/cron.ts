@@ -72,7 +72,7 @@ async function crontab(words: string[], input?: string): Promise<string> {
   throw new SinglepollError(EXIT.config, problem, isRead ? 'crontab -l' : 'crontab -e');
 }
 
-/** Our line of that name; null: none any more. */
+/** Replaces our line of that name in the crontab; null: removes it. */
 async function putLine(name: string, line: string | null): Promise<void> {
   const before = await crontab(['-l']);
   const after = withLine(before, name, line);
@@ -93,7 +93,7 @@ export const cron: Starter = {
     writePlanned(plan.scriptPath, cronScript(plan), 0o700);
     await putLine(plan.made.name, line);
     const script = plain(plan.scriptPath, 1_500);
-    return { lines: [`  cron  ${plain(line, 1_500)}`, `  script ${script}`], toStart: `sh ${script}` };
+    return { lines: [`  cron    ${plain(line, 1_500)}`, `  script  ${script}`], toStart: `sh ${script}` };
   },
   async start({ scriptPath, startTimeoutMs }) {
     const timeoutMs = START_MS + startTimeoutMs;
@@ -103,9 +103,9 @@ export const cron: Starter = {
     if (code !== 0) throw new SinglepollError(code ?? EXIT.unreachable, 'installed, but it did not start');
   },
   async list() {
-    if (!isProgramInPath('crontab', process.env)) return [];
+    if (!isProgramInPath('crontab')) return [];
     return namesIn(await crontab(['-l'])).map((name) => {
-      const path = privateFiles(name, process.env).scriptPath;
+      const path = privateFiles(name).scriptPath;
       return { kind: 'cron', system: false, name, path, made: madeAt(path) };
     });
   },

@@ -94,9 +94,9 @@ export const filesIn = (folder: string, ending: string): string[] =>
   filesOf(folder).flatMap((name) => (name.endsWith(ending) ? [join(folder, name)] : []));
 
 /** Throws 78 if nothing here starts programs at boot. */
-export function findKind(env: NodeJS.ProcessEnv): Kind {
+export function findKind(): Kind {
   if (existsSync('/run/systemd/system')) return 'systemd';
-  if (isProgramInPath('crontab', env)) return 'cron';
+  if (isProgramInPath('crontab')) return 'cron';
   throw new SinglepollError(
     EXIT.config,
     'neither systemd nor cron is here: nothing that could start singlepoll at boot',
@@ -121,8 +121,8 @@ export function chooseName(given: unknown, cwd: string): string {
 }
 
 /** Env file and script, in a folder of the state folder (0700). */
-export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, 'envPath' | 'scriptPath'> {
-  const path = join(stateDirPath(env), 'install', name);
+export function privateFiles(name: string): Pick<Plan, 'envPath' | 'scriptPath'> {
+  const path = join(stateDirPath(process.env), 'install', name);
   return { envPath: `${path}.env`, scriptPath: `${path}.sh` };
 }
 
@@ -180,7 +180,7 @@ ${lines.join('')}`;
 
 const ASK_MS = 5_000;
 /** Runs as that user, so that groups and access lists count. Prints the files that it can't read. */
-const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
+const LOOK = 'for f; do [ -r "$f" ] || echo "$f"; done';
 
 /** Whether a unit's user can access what it needs, as the reason would not be seen at boot. Null: it can, or only root could tell. `words` are the unit's. */
 export async function whatIsClosed(

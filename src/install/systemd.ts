@@ -15,13 +15,14 @@ import { type Found, filesIn, madeAt, markerText, type Plan, refused, writePlann
 /** Time limit: a start takes until the worker's first poll, a stop as long as --stop-timeout. */
 const TOOL_MS = 10 * 60_000;
 
-function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string {
+function unitPath(system: boolean, name: string): string {
   if (system) return join('/etc/systemd/system', `${name}.service`);
-  const config = env.XDG_CONFIG_HOME || join(env.HOME || currentUser().home || '/', '.config');
+  const { XDG_CONFIG_HOME, HOME } = process.env;
+  const config = XDG_CONFIG_HOME || join(HOME || currentUser().home || '/', '.config');
   return join(config, 'systemd/user', `${name}.service`);
 }
 
-const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name, process.env);
+const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name);
 
 const shown = (system: boolean): string => (system ? 'systemctl' : 'systemctl --user');
 
@@ -77,7 +78,7 @@ export const systemd = {
     const login =
       'it starts when you log in, and ends when you log out; to have it run from boot on:\n  → loginctl enable-linger    # if that is denied, with sudo and your name';
     return {
-      lines: [`  unit  ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
+      lines: [`  unit    ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
       toStart: `${shown(system)} restart ${made.name}`,
     };
   },
@@ -118,10 +119,10 @@ export const systemd = {
   /** All of our units that this user may see. */
   async list(): Promise<Found[]> {
     return [true, false].flatMap((system) =>
-      filesIn(dirname(unitPath(system, 'any', process.env)), '.service').flatMap((path) => {
+      filesIn(dirname(unitPath(system, 'any')), '.service').flatMap((path) => {
         const made = madeAt(path);
         // A copy under another name belongs to the user who made it.
-        return made && path === unitPath(system, made.name, process.env)
+        return made && path === unitPath(system, made.name)
           ? [{ kind: 'systemd' as const, system, name: made.name, path, made }]
           : [];
       }),
@@ -181,7 +182,7 @@ ${system ? network : ''}# A network that is out for hours is no reason to give u
 StartLimitIntervalSec=0
 
 [Service]
-# Started is: the worker has polled, or it stands by. The status of the unit is what singlepoll last said.
+# The unit counts as started once the worker has polled, or stands by. Its status is what singlepoll last said.
 Type=notify
 # Node has no datagram sockets: systemd-notify speaks for it, as a process of its own. The worker does not get the socket.
 NotifyAccess=all
@@ -199,7 +200,7 @@ RestartSec=10s
 RestartPreventExitStatus=64 75 77 78
 # Fed only while polls succeed, or where a restart could not help (standby, Bot API out of reach, a rival elsewhere).
 WatchdogSec=${Math.max(WATCHDOG_MIN_S, stopS + startS)}s
-# Stops in order also then; who does not is killed after TimeoutStopSec.
+# The watchdog, too, stops it in order; what has not ended after TimeoutStopSec is killed.
 WatchdogSignal=SIGTERM
 # --start-timeout and --stop-timeout, with what comes before and after.
 TimeoutStartSec=${startS}s
@@ -225,7 +226,7 @@ WantedBy=${system ? 'multi-user.target' : 'default.target'}
 `;
 }
 
-/** Quotes one word of ExecStart=, or of a list of paths (which expands no variables). */
+/** Quotes one word of ExecStart=. In the first one, the program, systemd expands no variables. */
 export function systemdWord(word: string, expandsVariables = true): string {
   const literal = word.replaceAll('%', '%%');
   const whole = expandsVariables ? literal.replaceAll('$', '$$$$') : literal;

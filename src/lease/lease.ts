@@ -95,9 +95,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   const { timing, lock, noWait } = options;
   const engine = store.kind;
   const clock = options.clock ?? createLeaseClock(systemSources);
-  const policy: KeeperPolicy = {
-    ...{ timing, lock, host: hostname(), pid: process.pid, id: options.id ?? randomUUID() },
-  };
+  const id = options.id ?? randomUUID();
+  const policy: KeeperPolicy = { timing, lock, host: hostname(), pid: process.pid, id };
   let keeper: Keeper = { ...newKeeper, wish: options.takeover };
   let unwatch: (() => void) | null = null;
   let timer: NodeJS.Timeout | undefined;

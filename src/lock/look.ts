@@ -106,11 +106,11 @@ async function proven(answer: Answer, sockets: readonly BoundSocket[]): Promise<
   const said = { answers: true, runsSinglepoll: true, comm: null, ...answer };
   const holder = { ...said, elsewhere: answer.pidNamespace !== (pidNamespace() ?? '') };
   const found = await processesOf(inodesOf(sockets), [answer.pid]);
-  const it = [...found.values()].flat().find((process) => isFrom(process, answer));
+  const owners = [...found.values()].flat();
+  const it = owners.find((process) => isFrom(process, answer));
   if (it) return { shown, holder: { ...holder, pid: it.pid, startId: it.startId, uid: it.uid } };
-  // It belongs to another user or a pid namespace above ours, so it can be neither seen nor signalled.
-  if (sockets.some(({ inode }) => !found.has(inode))) return { shown, holder: { ...holder, startId: null } };
-  const [liar] = [...found.values()].flat();
+  // A socket without an owner is another user's, or of a pid namespace above ours: its process can be neither seen nor signalled.
+  const [liar] = sockets.every(({ inode }) => found.has(inode)) ? owners : [];
   return liar ? { shown: 'liar', squatter: liar } : { shown, holder: { ...holder, startId: null } };
 }
 

@@ -31,22 +31,25 @@ export function cut(text: string, columns: number): string {
   return columns > 0 ? `${kept}…` : '';
 }
 
-/** At spaces; a word that is too long for a line is cut into pieces. `first` begins the first line, the others are indented as far. */
+/**
+ * Breaks `text` at spaces, and a word that is too long for a line anywhere. `first` begins the first line, the others are indented as far.
+ * Spaces at the beginning stay: a traceback is read by its indentation.
+ */
 export function wrap(text: string, first: string, columns: number): string[] {
   const indent = width(first);
   const room = Math.max(10, columns - indent);
   const lines: string[] = [];
-  let line = '';
+  let line: string | null = null;
   for (let word of text.split(' ')) {
-    if (line !== '' && width(line) + 1 + width(word) > room) {
+    if (line !== null && width(line) + 1 + width(word) > room) {
       lines.push(line);
-      line = '';
+      line = null;
     }
     for (; width(word) > room; word = word.slice(cut(word, room).length - 1))
       lines.push(cut(word, room).slice(0, -1));
-    line = line === '' ? word : `${line} ${word}`;
+    line = line === null ? word : `${line} ${word}`;
   }
-  lines.push(line);
+  lines.push(line ?? '');
   return lines.map((it, index) => (index === 0 ? first : ' '.repeat(indent)) + it);
 }
 

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
-export interface FollowOptions {
+interface FollowOptions {
   /** Where the log is now: the next run may write another. */
   readonly path: () => string;
   readonly lines: number;

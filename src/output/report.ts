@@ -53,7 +53,7 @@ export function createReport(format: Format, tokens: readonly string[], paint: P
   const mark = journalMarks();
   return {
     line(...said) {
-      // Behind a reader that has stopped reading our own words are not worth the memory.
+      // For a reader that has stopped reading, our own words are not worth the memory.
       if (waiting >= WAITING_MAX) return;
       waiting += 1;
       const text = `${mark(said[2] ?? 'info')}${lineOf(format, tokens, paint, said)}\n`;
@@ -71,7 +71,7 @@ export function createReport(format: Format, tokens: readonly string[], paint: P
 export type RunOutput = ReturnType<typeof openRunOutput>;
 export type WorkerOutput = ReturnType<RunOutput['pump']>;
 
-/** `starter`: the way to who waits for a detached run; null in the foreground. `paint` is for there, or for our stderr. */
+/** `starter`: the way to whoever waits for a detached run; null in the foreground. `paint` is for there, or for our stderr. */
 export function openRunOutput(
   { logFormat, logFile, logSize, logKeep }: Config,
   tokens: readonly string[],
@@ -144,7 +144,7 @@ export function openRunOutput(
   };
 }
 
-/** So much of a line is kept, and so much of that is shown to those who watch. */
+/** How many characters of a line are kept, and how many of those are shown to whoever watches. */
 const KEPT_MAX = 4096;
 const SHOWN_MAX = 400;
 /** More than is shown: a crash is reported by the last worker's lines alone. */
@@ -162,7 +162,7 @@ export function createLastLines(tokens: readonly string[]) {
   }
 
   return {
-    /** Words of ours, but no heartbeat: whoever watches sees the same, always fresh. */
+    /** Takes words of ours, except the heartbeat: whoever watches sees the same in the rows above, always fresh. */
     said(tag: string, text: string, level: LiveLine['level'] = 'info'): void {
       const shown = plain(maskText(text, tokens), SHOWN_MAX);
       if (tag !== 'hb') keep([{ from: 'singlepoll', tag, level, text: shown, stream: null }]);

@@ -57,7 +57,7 @@ const ACTIONS = {
   'GET /log': (sandbox, input) => selected(sandbox.log, input),
   'GET /sent': (sandbox, input) => selected(sandbox.sent, input),
 } satisfies Record<string, Action>;
-export type ActionName = keyof typeof ACTIONS;
+type ActionName = keyof typeof ACTIONS;
 
 function botOf(sandbox: Sandbox, { bot }: Input): SandboxBot {
   const found = sandbox.bots().find(({ id }) => bot === undefined || id === Number(bot));

@@ -1,4 +1,4 @@
-/** What a sandbox holds, and what can be done with it by word of mouth: bots, messages, faults, the log. HTTP is in server.ts. */
+/** What a sandbox holds (bots, messages, faults, the log), and what can be done with it by a call of a function. HTTP is in server.ts. */
 import { randomBytes, randomInt } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type ServerResponse, STATUS_CODES } from 'node:http';

@@ -17,7 +17,7 @@ export const LINK_FD = 3;
 /** Set in the environment of the supervisor: `owner`, or how the lines for `start --detach` are coloured (`terminal`, `plain`). */
 export const STARTER_VARIABLE = '_SINGLEPOLL_STARTER';
 
-export type LinkMessage =
+type LinkMessage =
   | { readonly state: RunState }
   /** Path of its control socket, once that is open. */
   | { readonly control: string }

@@ -56,7 +56,7 @@ export interface Parts {
   readonly reach: ApiReach | null;
 }
 
-/** What a run gives to it. */
+/** What the run lends to these steps. */
 interface Own {
   readonly gatewayPort: number | null;
   readonly nextWorker: NextWorker;
@@ -156,7 +156,7 @@ export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
     sweeping = mine;
   }
 
-  /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
+  /** Answers only once polling is allowed, after a fresh look, or lost for good. */
   async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
     let blocked = swept;
     for (let doubt = lease?.settled(); doubt && !blocked && !abandoned.aborted; doubt = lease?.settled()) {

@@ -14,7 +14,7 @@ import { retrying } from '../telegram/reach.ts';
 import { findExecutable, meantBy } from './executable.ts';
 import type { LastEnd } from './memory.ts';
 
-/** Ends before anything is asked or stopped where the worker, or its log, could not be started anyway. Throws SinglepollError 78. */
+/** Throws SinglepollError 78, before anything is asked or stopped, where the worker or its log could not be started anyway. */
 export function checkCommand({ command, cwd, logFile }: Config): void {
   if (logFile !== null && statSync(logFile, { throwIfNoEntry: false })?.isDirectory()) {
     const inside = plainCommand([join(logFile, 'singlepoll.log')], 500);
@@ -48,7 +48,7 @@ const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
   'tokenFile',
 ]);
 
-/** In deploy mode, in place of who the bot is: Telegram is asked nothing. Null, as no bot was identified. */
+/** Says that it is deploy mode, where `identify` would say who the bot is: Telegram is asked nothing. Null, as no bot was identified. */
 export function sayDeployMode(config: Config, report: Report): null {
   const { botId, tokenSource } = config;
   if (botId !== null)
@@ -64,10 +64,11 @@ export function sayDeployMode(config: Config, report: Report): null {
   return null;
 }
 
-/** `--backoff "2s,1m" (backoff in singlepoll.toml line 1)`. */
+/** `--backoff "2s,1m" (backoff in singlepoll.toml line 1)`; an option of the command line is its own place. */
 export function settingWords({ option, value, from }: Setting): string {
   const values = typeof value === 'boolean' ? [] : [value].flat().map(showValue);
-  return `${[longFlag(option), ...values].join(' ')} (${from})`;
+  const words = [longFlag(option), ...values].join(' ');
+  return from.startsWith('--') ? words : `${words} (${from})`;
 }
 
 /** The command, the options that were set, and what is doubtful about them. */

@@ -86,7 +86,7 @@ export async function claim(config: Config, taker: OwnTaker, { signal, say, reac
       signal.throwIfAborted();
       if (handed === 'stands by') standbys.push(holder);
       if (handed) continue;
-      // Holds the lock, and nobody listens at its control socket: it has only just begun, or somebody removed the socket.
+      // It holds the lock, and nobody listens at its control socket: it has only just begun, or somebody removed the socket.
       silentSinceMs ??= performance.now();
       if (performance.now() - silentSinceMs > NO_CONTROL_MS) throw cannotAsk(holder, control);
       await pause(100, undefined, { signal }).catch(() => {});
@@ -103,7 +103,7 @@ export async function claim(config: Config, taker: OwnTaker, { signal, say, reac
   }
 }
 
-/** Takes the lock where neither it nor the control socket shows a supervisor. `byControl`: it was free, and one was found all the same. */
+/** Takes the lock where neither it nor the control socket shows a supervisor. `byControl`: the control socket has decided. */
 export async function claimBoth(key: LockKey, taker: Taker, control: string | null) {
   const claimed = await claimLock(key, taker);
   const { lock } = claimed;
@@ -142,7 +142,7 @@ async function askToHandOver(
 
 /**
  * `reset`: ends the present supervisors of a bot, by asking, else by signals, and takes the lock so that nobody starts a worker
- * meanwhile. Signalled is only a process that the kernel names as the owner of the socket, that runs singlepoll, belongs to this
+ * meanwhile. A process is signalled only if the kernel names it as the owner of the socket, it runs singlepoll, belongs to this
  * user (root: to anybody), and lives in this pid namespace. What answers at the socket has no say in that. `starts`: something is
  * started again afterwards. Throws SinglepollError.
  */
@@ -223,7 +223,7 @@ async function targetOf(holder: Holder, control: string | null): Promise<Process
   // Without a start id the kernel does not show that this process has the socket.
   if (pid === null || startId === null) throw refuse('can’t be seen from here');
   const isSinglepoll = await runsSinglepoll(pid);
-  // A zombie has no command line any more; who lives under its number is another.
+  // A zombie has no command line any more, and a process that has its pid since is another one.
   const found = { pid, startId };
   if (!isAlive(found)) return null;
   if (!isSinglepoll) throw refuse('is no singlepoll, so it is not signalled');

@@ -3,7 +3,7 @@ import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { leaseWords } from '../output/words.ts';
+import { count, leaseWords } from '../output/words.ts';
 import type { Eyes, Stray, StrayFinder } from '../strays/finder.ts';
 import { createProver } from '../strays/prover.ts';
 import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
@@ -11,7 +11,7 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe, presentSupervisor } from './holder.ts';
 import { createSweeper } from './sweep.ts';
 
-export interface DryRun {
+interface DryRun {
   readonly config: Config;
   readonly api: BotApi | null;
   readonly report: Report;
@@ -92,7 +92,8 @@ async function webhook(config: Config, api: BotApi, report: Report): Promise<num
     return EXIT.unreachable;
   }
   const { url, pending_update_count: pending } = info.result;
-  const updates = `${pending} waiting updates ${config.dropPending ? 'dropped' : 'kept'}`;
+  const fate = config.dropPending ? 'would be dropped' : 'kept';
+  const updates = pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting, ${fate}`;
   if (url === '') report.line('webhook', `none set; ${updates}`);
   else if (config.keepWebhook) {
     report.line('webhook', `would refuse to start (78): ${maskWebhookUrl(url)}`, 'warn');

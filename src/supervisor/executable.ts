@@ -7,7 +7,7 @@ import path from 'node:path';
 import { readTextFile } from '../config/files.ts';
 import { shellQuote } from '../shell.ts';
 
-export type Executable =
+type Executable =
   | { readonly ok: true; readonly path: string }
   /** 127 not found, 126 found but not to be run: the codes that a shell gives. */
   | { readonly ok: false; readonly code: 126 | 127; readonly problem: string };
@@ -64,6 +64,6 @@ export function meantBy([program = '', ...args]: readonly string[], cwd: string)
   ];
 }
 
-export function isProgramInPath(name: string, env: Readonly<Record<string, string | undefined>>): boolean {
-  return findExecutable(name, '.', env.PATH).ok;
+export function isProgramInPath(name: string): boolean {
+  return findExecutable(name, '.', process.env.PATH).ok;
 }

@@ -7,7 +7,7 @@
 
 /** From the best to the worst: of a minute the worst is kept. A `restart` that takes longer than GAP_MS is a gap. */
 export const MINUTE_STATES = ['polled', 'standby', 'restart', 'outage', 'conflict', 'gap'] as const;
-export type MinuteState = (typeof MINUTE_STATES)[number];
+type MinuteState = (typeof MINUTE_STATES)[number];
 
 /** Of a minute of which nothing is known, and of each state, by its place in MINUTE_STATES. */
 const UNKNOWN = '.';
@@ -102,7 +102,7 @@ export function resumed(saved: History | null, at: Moment, now: Condition): Reco
   return { history: continued(saved, at.unixMs), now, at };
 }
 
-/** With the time since then, in which no supervisor ran. */
+/** The history with the time since then, in which no supervisor ran. */
 export function continued(saved: History, unixMs: number): History {
   const { end, untilMs } = saved;
   if (unixMs < untilMs) return clockSet(saved, unixMs);

@@ -18,7 +18,7 @@ export interface Held {
   close?(): void;
 }
 
-export type Hold = ReturnType<typeof createHold>;
+type Hold = ReturnType<typeof createHold>;
 
 /** `standbys`: those that have handed the lock over, and take it back if no worker polls here. */
 export interface Taken {

@@ -30,7 +30,7 @@ export function controlPath(botId: number | null): string | null {
 }
 
 /** `doc`: what it tells of itself at the control socket of our folder. */
-export type Present = Holder & { readonly doc: StatusDocument | null };
+type Present = Holder & { readonly doc: StatusDocument | null };
 
 export async function presentSupervisor({
   botId,
@@ -194,7 +194,7 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
   return inTheWay('this bot has a supervisor already', holder, control, EXIT.otherPoller, hint);
 }
 
-/** The error of a command that has something to ask of this one. Of ours, whose control socket has gone, too. */
+/** The error of a command that wants to ask this supervisor something and can't, also where it is ours and its control socket has gone. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
   if (holder && isNoSinglepoll(holder)) return held(holder, control);
   const far = holder && outOfReach(holder);
@@ -268,7 +268,7 @@ function takesOrders({ control }: Holder): boolean {
   return control !== null && !isNowhere(control);
 }
 
-/** Said only of what is known. */
+/** False also where it is not known what the process runs. */
 function isNoSinglepoll({ answers, runsSinglepoll }: Holder): boolean {
   return !answers && runsSinglepoll === false;
 }

@@ -12,7 +12,7 @@ import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Ending } from './table.ts';
 
-export interface LastStart {
+interface LastStart {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly flags: RawFlags;

@@ -41,7 +41,7 @@ export interface StatusRecord {
   readonly tally: Tally;
 }
 
-/** Of each kind of event, and of the present worker's start. */
+/** The kinds of events, and the present worker's start: when each was last is kept. */
 export type Moment = Kind | 'worker-start';
 
 export interface Overlap {
@@ -68,7 +68,7 @@ export interface Tally {
   readonly ends: Readonly<Record<string, number>>;
 }
 
-/** Of a run that has not begun. `via`: null in deploy mode. */
+/** The record of a run that has not begun. `via`: null in deploy mode. */
 export function newRecord(
   known: Pick<StatusRecord, 'bot' | 'supervisor' | 'deafAfterMs'>,
   via: 'gateway' | 'direct' | null,

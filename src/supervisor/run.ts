@@ -98,9 +98,7 @@ export function createRun(startup: Startup & Taken) {
     const { gateway, lease } = parts;
     const apiRoot = gateway ? gateway.port.next(config.token ?? undefined) : config.apiRoot;
     const token = gateway ? gateway.token() : config.token;
-    const env = workerEnv(config, environment, id, number, {
-      ...{ apiRoot, token, epoch: lease?.epoch() ?? null },
-    });
+    const env = workerEnv(config, environment, id, number, { apiRoot, token, epoch: lease?.epoch() ?? null });
     if (gateway?.intercept) Object.assign(env, gateway.intercept.variables(Number(new URL(apiRoot).port)));
     if (gateway && number === 1) {
       const text = gateway.intercept

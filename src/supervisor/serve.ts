@@ -33,7 +33,7 @@ interface Asked {
   readonly reload: Reload;
 }
 
-/** Null: the control channel could not be opened, which is said. */
+/** Null: there is no control channel, and that was said. */
 export async function showRun(run: Run, asked: Asked) {
   const { link, report, http, socketPath } = run;
   const document = documentOf(run);
@@ -100,7 +100,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   async function follow({ tell, isSlow, isGone }: Asker): Promise<Answer> {
     let last = '';
     for (;;) {
-      // Nobody who is slow is waited for: it gets the newest when it reads again.
+      // A slow reader is not waited for: it gets the newest when it reads again.
       if (!isSlow()) {
         const live = look();
         const text = JSON.stringify(live, steady);

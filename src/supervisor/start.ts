@@ -73,7 +73,7 @@ async function openOutput({ config, link }: StartRequest, teardown: Teardown): P
   return output;
 }
 
-/** Starter, terminal and service manager are told of the lock already. */
+/** Tells starter, terminal and service manager how the run is, already while it waits for the lock. */
 function followStatus({ status, link, service, output, config }: Startup): void {
   let told: RunState | null = null;
   status.onNote(() => {
@@ -146,7 +146,7 @@ async function checkReach({ config, http }: Startup, { pid }: Holder): Promise<v
   }
 }
 
-/** Not before the lock: the log is that of the supervisor that holds it. */
+/** Opens the log; not before the lock, as it is the log of the supervisor that holds that. */
 async function openLog({ config, output, link, botDir, hasFolder }: Startup): Promise<void> {
   if (config.logFile === null && !(link?.isDetached && hasFolder)) return;
   const path = config.logFile ?? logPath(botDir, config);

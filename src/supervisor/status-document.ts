@@ -40,7 +40,7 @@ const RECENT_MS = 10 * 60_000;
 /** What may well go on: its last sign is no older than this. */
 const PRESENT_MS = 60_000;
 
-/** A deaf worker has been replaced by then. */
+/** This long after --deaf-after a deaf worker has been replaced. */
 const UNNOTICED_MS = 90_000;
 /** A worker that has not polled for so long after its start deserves a look. */
 const SLOW_START_MS = 30_000;
@@ -224,7 +224,7 @@ function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: n
   if (state.phase === 'backoff' && state.next !== 'probe')
     yield {
       code: 'crashing',
-      message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
+      message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit!)}`,
       hint: logHint(sources, 'says what it printed'),
     };
   const pids = record.strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);

@@ -47,7 +47,7 @@ interface SweeperOptions {
   readonly nowMs?: () => number;
 }
 
-/** `disturbed`: somebody was asked, or stopped: what he leaves behind (a webhook) is to be looked at once more. */
+/** `disturbed`: a process was asked or stopped, so what it may have left behind (a webhook) has to be looked at once more. */
 type FirstSweep = { readonly ending: Ending | null; readonly disturbed: boolean };
 
 export type Sweeper = ReturnType<typeof createSweeper>;
@@ -146,11 +146,11 @@ export function createSweeper(options: SweeperOptions) {
     });
     const isGivenUp = signal.aborted || abandoned.aborted;
     if (result.targets.length === 0) {
-      // Not a life that was ended here: should it come again, that is the first time.
+      // Nobody was stopped here, so one that comes again has not come back from a stop.
       say('gone already, by itself', 'good');
       return null;
     }
-    // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
+    // A survivor that is seen again has not come back. One that was asked to end, and then left alone, may have.
     const ended = strays.filter((stray) => isGivenUp || result.gone.includes(stray));
     stopped = remember(stopped, livesOf(ended, seen.present, atMs));
     if (isGivenUp && result.survivors.length > 0) {
@@ -256,7 +256,7 @@ export function createSweeper(options: SweeperOptions) {
   }
 
   /**
-   * The end of the first look, with what it could not know. Beside one that was left alone it does not say that nobody else polls.
+   * Says how the first look ended, and what it could not see. It does not say that nobody else polls where one was left alone.
    * `reacted`: whom this user may not look into.
    */
   function tellResult({ strays, uninspectable }: Survey, reacted: readonly Unseen[]): void {
@@ -278,7 +278,7 @@ export function createSweeper(options: SweeperOptions) {
     say(`${result}${blind}`, isSure ? 'good' : 'warn', { uninspectable: count });
   }
 
-  /** Each with the rest of its tree, so that nothing is ended unnamed; of which several may be guilty, but each process is listed once. */
+  /** Names each with the rest of its tree, so that nothing is ended unnamed. A tree may hold several strays; each process is named once. */
   function tellStrays(verb: 'stopping' | 'would stop', strays: readonly Stray[]): void {
     const told = new Set<number>();
     for (const stray of strays) {
@@ -402,7 +402,7 @@ function askingWords(processes: number): string {
   return `${others} connected to the Bot API here: asking getUpdates once; whoever polls gets a 409, at which some libraries end`;
 }
 
-/** Somebody whose socket reacts, and whose process this user may not see; root may not where it is out of its pid namespace. */
+/** About a process whose connection reacts and which this user may not see, or root where it is in another pid namespace. */
 export function unseenWords({ uid, cgroup }: Unseen) {
   const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
   const who = `a process of user ${plain(userName(uid), 40)}${unit}`;

@@ -42,7 +42,7 @@ export interface Ending {
   readonly isRival?: true;
 }
 
-export type Headed =
+type Headed =
   | { readonly to: 'respawn' | 'standby'; readonly reason: string }
   | ({ readonly to: 'exit' } & Ending);
 
@@ -52,7 +52,7 @@ export interface Exit {
   readonly atMs: number;
 }
 
-export interface UnplannedExit {
+interface UnplannedExit {
   readonly atMs: number;
   readonly random: number;
   /** The run had shown that it is good. */
@@ -132,7 +132,7 @@ type Timeless<T> = T extends unknown ? Omit<T, 'atMs'> : never;
 /** An event as it is sent to the loop, which adds the time. */
 export type Ask = Timeless<Event>;
 
-export type EventKind = Event['kind'];
+type EventKind = Event['kind'];
 
 export type Effect =
   /** Wait for the lock, where a newcomer has it, and for the lease. */
@@ -266,7 +266,7 @@ const CALM_MS = 5 * 60_000;
 /** Back-off before a restart: none after the first exit of a row, then MIN, doubling, spread by ±20 %, never above MAX. */
 export function backoffMs(failures: number, random: number, policy: Policy): number {
   if (failures === 0) return 0;
-  const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** Math.min(failures - 1, 40));
+  const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** (failures - 1));
   return Math.min(policy.backoffMaxMs, Math.round(spread(doubled, random)));
 }
 
@@ -299,7 +299,7 @@ function judge(state: State, exit: UnplannedExit, policy: Policy, before: readon
   const base: State = { ...state, unjudged: null, unplannedAtMs: exit.atMs, exitsAtMs };
   if (exitsAtMs.length > policy.maxRestarts) {
     // 0 would say that all is well: it is the code of a supervisor that was asked to stop.
-    const code = workerCode(state.lastExit ?? { code: null, signal: null }) || 69;
+    const code = workerCode(state.lastExit!) || 69;
     const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
     return stopTree(base, { to: 'exit', code, reason: 'crash loop' }, [...before, loop]);
   }
@@ -437,7 +437,7 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
     // Its leader went; the tree answers for itself with tree-stopped.
     'worker-exited': lateExit,
     'tree-stopped': (state, event) => {
-      const headed = state.headed ?? { to: 'exit', code: 0, reason: 'stopped' };
+      const headed = state.headed!;
       const { survivors } = event;
       if (survivors > 0)
         // Unkillable leftovers would be a second poller beside the next worker.

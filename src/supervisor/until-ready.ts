@@ -1,6 +1,6 @@
 /**
- * A run for whoever waits for it: for who started it, or handed over to it, that it is ready, or what went wrong and the code for that; for
- * the one at the terminal, what it waits for itself.
+ * Tells whoever waits for a run (its starter, or the one that has handed over to it) that it is ready, or what went wrong, with the code for
+ * that; and the person at the terminal what the run itself waits for.
  */
 import { EXIT } from '../errors.ts';
 import { botName } from '../output/status-rows.ts';
@@ -13,15 +13,15 @@ import { type Ending, type State, workerCode } from './table.ts';
 
 /** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */
 const EXITS_MAX = 5;
-/** What the lease engine says of others comes outside of the table. */
+/** What the lease engine says of other machines is no event of the table, so it is looked at again after this. */
 const LEASE_LOOK_MS = 50;
-/** Sooner nobody wonders. */
+/** Before this nobody wonders why the worker has not polled. */
 const SLOW_MS = 3_000;
 
 /** `link`: to who started it. Watches from now on. */
 export function untilReady(run: Run, link: Link | null) {
   const { loop, config, status, output, standbys } = run;
-  /** Also where nobody waits. */
+  /** True also where nobody waits for it. */
   let isReady = standbys.length === 0 && (link?.isReady ?? true);
   let [timer, leaseTimer]: (NodeJS.Timeout | undefined)[] = [];
   const late = `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`;
@@ -31,7 +31,7 @@ export function untilReady(run: Run, link: Link | null) {
   function look(): void {
     const { phase, pid, headed, failures } = loop.state;
     if (isReady || headed?.to === 'exit') return;
-    // Until then nobody polls in place of those that have handed over.
+    // Those that have handed over wait meanwhile, and nobody polls in their place.
     if (pid !== null || standbys.length > 0) timer ??= setTimeout(giveUp, config.startTimeoutMs, late);
     if (status.runState() === 'standby') standBy();
     else if (phase === 'polling')
@@ -90,7 +90,7 @@ export function untilReady(run: Run, link: Link | null) {
   };
 }
 
-/** Before the lock is ours. */
+/** What a run says that stands by before the lock is ours. */
 export function standsBy(botId: number | null): string {
   return `bot ${botId} stands by until the present supervisor leaves: pid ${process.pid}; kill ${process.pid} ends it`;
 }

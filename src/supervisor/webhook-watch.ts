@@ -107,7 +107,7 @@ export function webhookWords({ kind, url, pending, dropped }: WebhookOutcome) {
     const waiting = pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting`;
     const rest = dropped ? 'waiting updates dropped, as asked' : waiting;
     if (kind === 'clear') return { text: `none set; ${rest}`, ending: null };
-    const kept = dropped ? '' : ', kept';
+    const kept = dropped || pending === 0 ? '' : ', kept';
     return { text: `was set to ${url}: cleared and verified; ${rest}${kept}`, ending: null };
   }
   const [code, hint, text] =

@@ -105,8 +105,10 @@ export function createWorkerTree(
     },
     /** The leader (null when it has ended) and all that belongs to it, parents first. */
     list: (leader: number | null): readonly TreeEntry[] =>
-      members(present(leader), leader, []).map((proc) => ({
-        ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
+      members(present(leader), leader, []).map(({ pid, ppid, ...it }) => ({
+        pid,
+        ppid,
+        command: commandOf(it),
       })),
     /** Which process of the tree talks to the Bot API by itself. */
     async sign(leader: number | null): Promise<Sign | null> {
@@ -231,7 +233,7 @@ function createUsage(pids: (leader: number) => readonly number[]) {
       pages += Number(fields[21]);
     }
     atMs = nowMs;
-    // Of the first look nobody knows over which time; a child that has ended takes its time along.
+    // Nobody knows over which time the first look counts; a child that has ended takes its time along.
     const percent = Number.isFinite(spentMs)
       ? Math.max(0, Math.round((spent / TICKS_PER_S / spentMs) * 1e6) / 10)
       : null;

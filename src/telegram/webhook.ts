@@ -7,7 +7,7 @@ import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 export interface WebhookOutcome {
   /** kept: a webhook is set, and --keep-webhook was given; set-again: another program set it again before the deletion could be verified. */
   readonly kind: 'clear' | 'cleared' | 'kept' | 'set-again';
-  /** Shows where the webhook pointed, with what may be secret masked; empty: none was set. */
+  /** Shows where the webhook points or pointed, with what may be secret masked; empty: none is or was set. */
   readonly url: string;
   readonly pending: number;
   readonly dropped: boolean;
@@ -29,7 +29,8 @@ export async function clearWebhook(
   const { url } = info.result;
   const outcome = (now: typeof info & { kind: 'ok' }, kind: WebhookOutcome['kind']) => {
     const { pending_update_count: pending, last_error_message: lastError = null } = now.result;
-    return { ...now, result: { kind, url: maskWebhookUrl(url), pending, dropped, lastError } };
+    const shown = maskWebhookUrl(url || now.result.url);
+    return { ...now, result: { kind, url: shown, pending, dropped, lastError } };
   };
   if (url !== '' && keep) return outcome(info, 'kept');
   if (url === '' && !dropped) return outcome(info, 'clear');

@@ -279,5 +279,4 @@ test('which bot: of several they ask, and --bot names one by id or username; nob
   assert.match((await one.exits(64, 'stop --bot @nobody_bot')).stderr, /no bot @nobody_bot has been run/);
   for (const name of ['', '../x', one.token])
     assertNoToken((await one.exits(64, ['stop', '--bot', name])).stderr, one.token);
-  await one.exits(64, 'status --all --watch');
 });

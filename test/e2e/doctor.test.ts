@@ -88,10 +88,8 @@ it('what loads no hook: a note with the one thing to do, unless that is done', a
   }
 });
 
-it('bad input: 64 and 78; what start would refuse is a finding: two bots, a broken singlepoll.toml', async (b) => {
+it('bad input: 78; what start would refuse is a finding: two bots, a broken singlepoll.toml', async (b) => {
   b.file('a-file', 'x');
-  await b.exits(64, 'doctor --wrong');
-  await b.exits(64, 'doctor a b');
   const missing = await b.exits(78, 'doctor /no/such/folder');
   assert.match(missing.stderr, /\/no\/such\/folder.*is not there\n {2}→ singlepoll doctor/);
   await b.exits(78, 'doctor a-file');

@@ -77,6 +77,7 @@ it('start --sandbox: a bot in trouble', async (b) => {
     ...['[stray] stopping', '[stray]   proven', '[stray] gone'],
   ];
   assertInReadme('demo', shown(run.stderr(), b.project, id, story));
+  assert.doesNotMatch(run.stdout() + run.stderr(), /\d{6,}:[\w-]{24,}/, 'no token, not even of the sandbox');
   run.signal('SIGINT');
   await run.ends(0);
 });

@@ -219,6 +219,7 @@ test('cells: no control sequence, no token, the last state of a progress bar; cu
   ] as const)
     assert.equal(cut('你好世界', columns), expected);
   assert.deepEqual(wrap('one two three', '! ', 12), ['! one two', '  three']);
+  assert.deepEqual(wrap('    raise', '| ', 12), ['|     raise'], 'a line of a traceback');
   const long = wrap(`see ${'x'.repeat(25)} there`, '  → ', 14);
   const xs = (n: number) => `    ${'x'.repeat(n)}`;
   assert.deepEqual(long, ['  → see', xs(9), xs(9), xs(7), '    there']);
