@@ -2,19 +2,20 @@
 import { CommanderError } from 'commander';
 import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
-import { EXIT, SinglepollError, VERSION } from './errors.ts';
+import { EXIT, MORE_FILES, SinglepollError, VERSION } from './errors.ts';
 import { plainCommand } from './output/plain.ts';
 import { journalMarks } from './output/words.ts';
 
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
 
-/** Errors of the system for which a user has the cure, so they are not reported as bugs: a full disk, and paths that this user may not use. */
+/** Errors of the system for which a user has the cure, so they are not reported as bugs: a full disk, too many open files, and paths that this user may not use. */
 const FULL = ['ENOSPC', 'EDQUOT'];
 const DENIED = ['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR'];
 
 function cureOf({ code = '', path, address }: NodeJS.ErrnoException & { address?: string }): string | null {
   if (FULL.includes(code)) return 'df -h    # room on each disk';
+  if (code === 'EMFILE') return MORE_FILES;
   const place = path ?? address ?? '';
   const isPath = DENIED.includes(code) && place.startsWith('/');
   return isPath ? `namei -l ${plainCommand([place], 500)}    # who may use it` : null;

@@ -19,6 +19,10 @@ export const EXIT = {
   config: 78,
 } as const;
 
+/** The cure where the system allows too few open files. */
+export const MORE_FILES =
+  'ulimit -n 1024    # before it, in the shell or script that starts it; in a unit: LimitNOFILE=1024';
+
 /** What happened (with the value), and the next command to type. Never holds a token. */
 export class SinglepollError extends Error {
   readonly exitCode: number;

@@ -5,9 +5,8 @@
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import { useRoot } from '../intercept/past.ts';
-import { argvOf } from '../machine/procfs.ts';
 import type { Bus } from '../output/listeners.ts';
-import { plainCommand } from '../output/plain.ts';
+import { pidWords } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration, WAYS } from '../output/words.ts';
 import type { StatusEvent, StatusRecord } from '../supervisor/record.ts';
@@ -302,7 +301,5 @@ const FAREWELLS = {
 } as const;
 
 function strangerName(pid: number | null): string {
-  if (pid === null) return 'a process of this machine';
-  const argv = argvOf(pid);
-  return argv.length === 0 ? `pid ${pid}` : `pid ${pid} (${plainCommand(argv)})`;
+  return pid === null ? 'a process of this machine' : pidWords(pid);
 }

@@ -3,6 +3,7 @@
  * decides nothing about the supervisor, but sends it news of what happens.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { openFilesMax } from '../machine/procfs.ts';
 import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { shared } from '../turns.ts';
@@ -112,7 +113,10 @@ export function createGateway(options: GatewayOptions) {
       },
     );
     escapeTargets(http);
-    const endpoint = await listenAt(front?.open(http) ?? http, { host: '127.0.0.1', port });
+    const server = front?.open(http) ?? http;
+    // One that is over closes at once. Without files to open, the supervisor could neither see its worker nor be asked.
+    server.maxConnections = openFilesMax() / 2;
+    const endpoint = await listenAt(server, { host: '127.0.0.1', port });
     return {
       port: endpoint.port,
       close() {

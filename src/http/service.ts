@@ -8,10 +8,9 @@ import { isIP } from 'node:net';
 import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { argvOf } from '../machine/procfs.ts';
 import { listenAt, portHolder } from '../machine/sockets.ts';
 import { maskText } from '../output/mask.ts';
-import { plainCommand } from '../output/plain.ts';
+import { pidWords } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { Summary } from '../supervisor/history.ts';
 import type { Tally } from '../supervisor/record.ts';
@@ -108,10 +107,10 @@ export async function openHttpService(
   };
 }
 
-/** `pid 4711 (nginx -g …)`. */
+/** `pid 4711 (nginx)`. */
 async function holderWords(port: number): Promise<string> {
   const pid = await portHolder(port);
-  return typeof pid === 'number' ? `pid ${pid} (${plainCommand(argvOf(pid), 60)})` : 'another program';
+  return typeof pid === 'number' ? pidWords(pid) : 'another program';
 }
 
 /** `target`: in the request line, unchanged. */

@@ -55,18 +55,35 @@ const rulesFor = ({ scheme, user = 'default' }: LeaseUrl, key: string): Rule[] =
 export function openRedis(url: LeaseUrl, key: string): LeaseStore {
   let present: ReturnType<typeof connect> | null = null;
 
-  async function ask<T>(command: string[], signal: AbortSignal): Promise<T> {
-    const connection = present ?? connect(url);
-    present = connection;
+  function connect() {
+    const cut = new AbortController();
+    const client = clientOf(url, cut.signal);
+    /** Destroys the socket, even while it is being connected. */
     const end = () => {
-      if (present === connection) present = null;
-      connection.end();
+      if (present?.client === client) present = null;
+      cut.abort();
+      client.destroy();
     };
-    void connection.gone.then(end);
+    client.on('error', () => {});
+    // The client first rejects its pending commands with the original error.
+    const gone = new Promise<void>((resolve) => client.on('terminated', () => queueMicrotask(resolve)));
+    void gone.then(end);
+    /** Rejects with the socket's or the server's error, or with the reason why this server can't be used. */
+    const ready = client.connect().then(async () => {
+      if (await isReplica((command) => client.sendCommand(command))) throw new EngineAnswer('READONLY');
+    });
+    ready.catch(end);
+    return { client, ready, gone, end };
+  }
+
+  async function ask<T>(command: string[], signal: AbortSignal): Promise<T> {
+    const connection = present ?? connect();
+    present = connection;
+    const { client, ready, end } = connection;
     signal.addEventListener('abort', end);
     try {
-      await connection.ready;
-      return await connection.client.sendCommand<T>(command);
+      await ready;
+      return await client.sendCommand<T>(command);
     } catch (error) {
       end();
       throw error instanceof ErrorReply ? new EngineAnswer(error.message) : error;
@@ -85,7 +102,7 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
       return won === 1 ? text : { current: entry(current) };
     },
     async watch(changed, signal) {
-      const { ready, client, gone, end } = connect(url);
+      const { ready, client, gone, end } = connect();
       signal.addEventListener('abort', end);
       await ready;
       await client.subscribe(key, changed);
@@ -94,25 +111,6 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
     },
     close: () => present?.end(),
   });
-}
-
-function connect(url: LeaseUrl) {
-  const cut = new AbortController();
-  const client = clientOf(url, cut.signal);
-  /** Destroys the socket, even while it is being connected. */
-  const end = () => {
-    cut.abort();
-    client.destroy();
-  };
-  client.on('error', () => {});
-  // The client first rejects its pending commands with the original error.
-  const gone = new Promise<void>((resolve) => client.on('terminated', () => queueMicrotask(resolve)));
-  /** Rejects with the socket's or the server's error, or with the reason why this server can't be used. */
-  const ready = client.connect().then(async () => {
-    if (await isReplica((command) => client.sendCommand(command))) throw new EngineAnswer('READONLY');
-  });
-  ready.catch(end);
-  return { client, ready, gone, end };
 }
 
 function clientOf(url: LeaseUrl, signal: AbortSignal) {

@@ -20,7 +20,13 @@ export function ticksNow(): number {
   return Math.round(Number((readText('/proc/uptime') ?? '?').split(' ')[0]) * 100);
 }
 
-/** The words of a process's command line; none if it has gone or can't be read. */
+/** How many files this process may have open at once (getrlimit(2)). */
+export function openFilesMax(): number {
+  const limits = readText('/proc/self/limits') ?? '';
+  return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+}
+
+/** The words of a process's command line; none if it has gone or can't be read. Of a stranger they may hold up who reads them. */
 export function argvOf(pid: number): string[] {
   return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter((it) => it !== '');
 }

@@ -1,5 +1,6 @@
 /** Makes foreign text safe to show: what a stray is called must never move the cursor, forge a line of ours or show a token. */
 import { maskForeign } from '../config/token.ts';
+import { statOf } from '../machine/procfs.ts';
 import { escapeCharacter } from '../shell.ts';
 
 // C0, DEL, C1, line and paragraph separators, and the marks that reorder or hide text (bidi, zero width, BOM).
@@ -45,4 +46,10 @@ export function plainCommand(argv: readonly string[], max = 200): string {
     if (line.length > max) return `${line.slice(0, Math.max(0, max - 1))}…`;
   }
   return line;
+}
+
+/** `pid 4711 (nginx)`, of a stranger: the name that the kernel keeps, as who reads arguments may have to wait for a dead mount. */
+export function pidWords(pid: number): string {
+  const { comm } = statOf(pid) ?? {};
+  return comm === undefined ? `pid ${pid}` : `pid ${pid} (${plain(comm)})`;
 }

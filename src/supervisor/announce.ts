@@ -5,8 +5,9 @@ import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { longFlag, type OptionName, optionRow } from '../config/options.ts';
 import type { Setting } from '../config/sources.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
+import { EXIT, MORE_FILES, SinglepollError } from '../errors.ts';
 import { isUsableFolder } from '../files.ts';
+import { openFilesMax } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
@@ -14,7 +15,10 @@ import { retrying } from '../telegram/reach.ts';
 import { findExecutable, meantBy } from './executable.ts';
 import type { LastEnd } from './memory.ts';
 
-/** Throws SinglepollError 78, before anything is asked or stopped, where the worker or its log could not be started anyway. */
+/** A run without anything extra has about 40, and some more at times. */
+const OPEN_FILES = 64;
+
+/** Throws SinglepollError 78, before anything is asked or stopped, where the worker or its log could not be started anyway, or too few files may be open. */
 export function checkCommand({ command, cwd, logFile }: Config): void {
   if (logFile !== null && statSync(logFile, { throwIfNoEntry: false })?.isDirectory()) {
     const inside = plainCommand([join(logFile, 'singlepoll.log')], 500);
@@ -28,6 +32,13 @@ export function checkCommand({ command, cwd, logFile }: Config): void {
       'cd to the folder of the bot',
     );
   }
+  const most = openFilesMax();
+  if (most < OPEN_FILES)
+    throw new SinglepollError(
+      EXIT.config,
+      `too many open files: a run needs ${OPEN_FILES}, and here are ${most} at most (ulimit -n)`,
+      MORE_FILES,
+    );
   if (!command) return;
   const found = findExecutable(command.argv[0] ?? '', cwd, process.env.PATH);
   if (found.ok) return;
@@ -71,8 +82,8 @@ export function settingWords({ option, value, from }: Setting): string {
   return from.startsWith('--') ? words : `${words} (${from})`;
 }
 
-/** The command, the options that were set, and what is doubtful about them. */
-export function sayConfiguration(config: Config, warnings: readonly string[], report: Report): void {
+/** The command, and the options that were set. */
+export function sayConfiguration(config: Config, report: Report): void {
   const { command, settings } = config;
   if (command) {
     const set = settings
@@ -83,7 +94,6 @@ export function sayConfiguration(config: Config, warnings: readonly string[], re
       `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,
     );
   }
-  for (const warning of warnings) report.line('config', warning, 'warn');
   if (process.pid === 1) {
     report.line(
       'config',

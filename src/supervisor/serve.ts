@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { openBotDir, UNWRITABLE } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
-import { statOf } from '../machine/procfs.ts';
+import { isThere, statOf } from '../machine/procfs.ts';
 import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
 import { type Answer, type Asker, type Handler, serveControl } from './control.ts';
@@ -143,7 +143,8 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   }
 
   async function handOver(to: number, say: (line: string) => void): Promise<Answer> {
-    const reason = `handing over to pid ${to || 'unknown'}`;
+    if (!isThere(to)) return { ok: false, error: `no process has the pid ${to}` };
+    const reason = `handing over to pid ${to}`;
     say(`pid ${process.pid} hands over, and goes on if no worker polls here`);
     if (loop.state.headed?.to === 'exit') return await end(reason);
     if (!hold.isHeld()) return { ok: true, standsBy: true };

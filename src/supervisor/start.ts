@@ -36,10 +36,12 @@ export async function start(request: StartRequest): Promise<number> {
     const asked = api ? identify(config, report, api, asks.signal) : sayDeployMode(config, report);
     // Only now that the first question to Telegram is on its way: starting processes holds us up.
     if (!config.dryRun) void startup.nextWorker.prepare();
-    const me = await asked;
+    const me = await Promise.resolve(asked).finally(() => {
+      for (const warning of request.warnings) report.line('config', warning, 'warn');
+    });
     if (me) startup.status.note({ kind: 'identified', bot: { id: me.id, username: me.username ?? null } });
     followStatus(startup);
-    sayConfiguration(config, request.warnings, report);
+    sayConfiguration(config, report);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
     if (config.dryRun) return await dryRun({ ...startup, signal: asks.signal, ending: false });

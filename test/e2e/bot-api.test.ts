@@ -24,8 +24,10 @@ it('a refused token is 77 and names its source, a wrong root as well; out of rea
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const wrong = randomToken(b.botId);
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
+  b.file('.env', 'TELEGRAM_BOT_TOKEN: 1234\n');
   const { stderr } = await b.exits(77, START, { env: { ...env, BOT_TOKEN: wrong } });
   assert.match(stderr, /\bBOT_TOKEN\b/);
+  assert.match(stderr, /\.env line 1: it is not NAME=value/, 'what may be the reason is said, too');
   assertNoToken(stderr, wrong);
   await b.exits(77, START, { env: { ...b.env, TELEGRAM_API_ROOT: `${b.sandbox.root}/nowhere` } });
   const away = b.start([], { env: await closed(b) });

@@ -13,6 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type Bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { COMMAND, PROGRAM } from '../support/cli.ts';
@@ -148,12 +149,34 @@ xit('command lines and folders with newlines, escapes, invalid UTF-8 and 1.5 MB 
   for (const it of [run.stderr(), text]) assertNoControls(it);
 });
 
-xit('few descriptors: whatever is not possible then, the program ends and the lock is free', async (b) => {
-  const limited = 'exec "$0" start --max-restarts 1/1m --backoff 10ms,20ms -- sleep 0.1';
-  for (const limit of [30, 26, 24, 22]) {
-    await b.spawn('/bin/sh', ['-c', `ulimit -n ${limit}; ${limited}`, PROGRAM], { env: b.env }).exit();
-    await b.exits(0, 'start --restart never -- true');
+it('few descriptors: too few end it with what to type; a worker that opens more connections than fit leaves some to the supervisor', async (b) => {
+  const limited = (limit: number, args: readonly string[]) =>
+    b.spawn('/bin/sh', ['-c', `ulimit -n ${limit}; exec "$0" "$@"`, PROGRAM, ...args], { env: b.env });
+  for (const [limit, word] of [
+    [19, 'status'],
+    [22, 'start'],
+    [63, 'start'],
+  ] as const) {
+    const few = limited(limit, [word, ...(word === 'start' ? POLITE : [])]);
+    await few.ends(78);
+    assert.match(few.stderr(), /too many open files.*\n {2}→ ulimit -n 1024 /, `${limit}`);
+    assert.doesNotMatch(few.stderr(), STACK);
   }
+  assert.equal(starts(b.journal()).length, 0);
+  const run = limited(128, ['start', ...POLITE]);
+  await run.waitFor(/\[poll\] worker \d+ polls/);
+  const port = Number(/\[gateway\] open at http:\/\/127\.0\.0\.1:(\d+)/.exec(run.stderr())?.[1]);
+  const crowd = Array.from({ length: 200 }, () => connect(port, '127.0.0.1').on('error', () => {}));
+  try {
+    const dropped = () => crowd.filter(({ destroyed }) => destroyed).length;
+    await until('those that do not fit to be closed', () => dropped() > 100, run);
+    assert.match((await b.exits(0, 'status')).stdout, /: polling/);
+    await b.exits(0, 'restart');
+    await b.exits(0, 'stop');
+  } finally {
+    for (const it of crowd) it.destroy();
+  }
+  await run.ends(0);
 });
 
 it('a working folder that was deleted: status and stop serve, start says so with 78, or that there is no token', async (b) => {

@@ -3,12 +3,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { askControl } from '../../src/supervisor/control.ts';
 import { allGone, type Bed, bed, node, POLITE } from '../support/bed.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { it, xit, xtest } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { freePort, polledBy } from '../support/strays.ts';
-import { until } from '../support/wait.ts';
+import { LONG_MS, until } from '../support/wait.ts';
 
 /** Lives, and never polls. */
 const SILENT = ['--', 'sleep', '1000'];
@@ -87,6 +88,10 @@ it('what can be known is found out first: no lease, a taken port, a bad setting,
     [78, ['--', './missing'], /can't be started/],
   ] as const)
     assert.match((await b.exits(code, ['start', '--takeover', ...words])).stderr, seen);
+  const control = join(b.stateDir, String(b.botId), 'control.sock');
+  const noProcess = 2 ** 30;
+  const { ok, error } = await askControl(control, { cmd: 'handover', to: noProcess }, { timeoutMs: LONG_MS });
+  assert.deepEqual([ok, error], [false, `no process has the pid ${noProcess}`]);
   assert.equal(holder.ended(), null);
   assert.deepEqual(starts(b.journal()), [old]);
   assert.ok(alive(old?.pid ?? -1));

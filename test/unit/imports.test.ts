@@ -78,6 +78,11 @@ test('imports go in no circle', () => {
   assert.deepEqual(inCircles(), []);
 });
 
+test('arguments are read at once of the processes of a worker only: those of a stranger may hold up who reads them', () => {
+  const readers = files.filter((file) => /\bargvOf\(/.test(readFileSync(join(SRC, file), 'utf8')));
+  assert.deepEqual(readers.sort(), ['gateway/peers.ts', 'intercept/past.ts', 'machine/procfs.ts']);
+});
+
 test('pure files import types, and other pure files', () => {
   const impure = imports.filter(({ from, to, typeOnly }) => PURE.test(from) && !typeOnly && !PURE.test(to));
   assert.deepEqual(pairs(impure), []);
