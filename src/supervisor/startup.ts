@@ -57,6 +57,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   leaveInterception(process.env);
   const service = await openService(request.config, report);
   teardown.add((why) => service?.end(why));
+  checkCommand(request.config);
   const sandbox = request.config.sandbox ? await openSandbox(request.config) : null;
   teardown.add(() => sandbox?.close());
   /** The run's own: a restart reads some of it again. */
@@ -71,7 +72,6 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   }
   const gatewayModule = config.gateway && !dryRun ? import('../gateway/server.ts') : null;
   const alertModule = config.alerts && !dryRun ? import('../alerts/service.ts') : null;
-  checkCommand(config);
   // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
   const botDir = dryRun ? '' : openBotDir(config.botId);
   const hasFolder = !isNowhere(botDir);

@@ -152,12 +152,13 @@ xit('command lines and folders with newlines, escapes, invalid UTF-8 and 1.5 MB 
 it('few descriptors: too few end it with what to type; a worker that opens more connections than fit leaves some to the supervisor', async (b) => {
   const limited = (limit: number, args: readonly string[]) =>
     b.spawn('/bin/sh', ['-c', `ulimit -n ${limit}; exec "$0" "$@"`, PROGRAM, ...args], { env: b.env });
-  for (const [limit, word] of [
-    [19, 'status'],
-    [22, 'start'],
-    [63, 'start'],
+  for (const [limit, words] of [
+    [19, ['status']],
+    [22, ['start', ...POLITE]],
+    [22, ['start', '--sandbox']],
+    [63, ['start', ...POLITE]],
   ] as const) {
-    const few = limited(limit, [word, ...(word === 'start' ? POLITE : [])]);
+    const few = limited(limit, words);
     await few.ends(78);
     assert.match(few.stderr(), /too many open files.*\n {2}→ ulimit -n 1024 /, `${limit}`);
     assert.doesNotMatch(few.stderr(), STACK);
