@@ -2,6 +2,8 @@
 // a fault is `refused` only for what surely did not happen, a watch tells of changes, nothing is left behind.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { openStore } from '../../src/lease/glance.ts';
 import { ENGINES, type Engine, openEngine } from '../support/engines.ts';
 import {
@@ -20,6 +22,9 @@ import { type BrokenLine, openProxy } from '../support/proxy.ts';
 import { until, within } from '../support/wait.ts';
 
 const LIMIT_MS = 250;
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 for (const name of ENGINES) {
   describe(`lease in ${name}`, () => {
@@ -137,6 +142,21 @@ for (const name of ENGINES) {
       await gone();
       proxy.thaw();
       assert.ok(await store.read(AMPLE_MS), 'and goes on afterwards');
+    });
+
+    it('keeps nothing of a call that is over, as a connection may live for months', async (t) => {
+      const store = await storeOf(t, engine.url(), newBot());
+      const kept = async (calls: number) => {
+        while (calls-- > 0) await store.read(AMPLE_MS);
+        collectGarbage();
+        return process.memoryUsage().heapUsed;
+      };
+      // Once what is made at first has been made, no round takes more.
+      const rounds: number[] = [await kept(500)];
+      const bytes = () => (rounds.at(-1)! - rounds.at(-2)!) / 500;
+      do rounds.push(await kept(500));
+      while (bytes() > 150 && rounds.length < 10);
+      assert.ok(bytes() <= 150, `bytes: ${rounds}`);
     });
 
     // [what happens, what the call says, whether the write lands]
