@@ -12,13 +12,9 @@ import { tokensIn } from './tokens.ts';
 /** `ok` null: it was not looked at. What is well has no cure. */
 export type Check = Finding & { readonly ok: boolean | null };
 
-export const seen = (
-  rule: string,
-  ok: boolean | null,
-  why: string,
-  cure = '',
-  file: string | null = null,
-): Check => ({ rule, ok, file, line: null, why, cure });
+export const seen = (rule: string, ok: boolean | null, why: string, cure = '', file?: string): Check => ({
+  ...{ rule, ok, file: file ?? null, line: null, why, cure },
+});
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
 export async function checkMachine(files: readonly ProjectFile[], apiRoot: string | null, unasked: string) {
