@@ -59,10 +59,10 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
 
   function again(abandoned: AbortSignal, hurry = false): Promise<void> {
     if (status.record.webhookOfWorker || abandoned.aborted) return Promise.resolve();
-    // An abandoned look does nothing more, so a new one is begun.
     if (busy && !busy.abandoned.aborted) return busy.look;
     if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
-    const mine = { look: look(abandoned), abandoned };
+    // An abandoned look begins nothing more, but tells of the webhook that it may have deleted already.
+    const mine = { look: Promise.resolve(busy?.look).then(() => look(abandoned)), abandoned };
     busy = mine;
     return mine.look.finally(() => {
       if (busy === mine) busy = null;
@@ -72,7 +72,9 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
   async function look(signal: AbortSignal): Promise<void> {
     // A webhook that comes back is never a reason to drop what users have sent meanwhile.
     const reply = await clear(false, signal);
-    if (signal.aborted) return;
+    const isCleared =
+      reply.kind === 'ok' && (reply.result.kind === 'cleared' || reply.result.kind === 'set-again');
+    if (signal.aborted && !isCleared) return;
     lastMs = performance.now();
     const isOut = reply.kind === 'outage';
     if (isOut) reach.failed(reply.description);
@@ -82,7 +84,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
     if (reply.kind !== 'ok') return;
     const outcome = reply.result;
     note(outcome, true);
-    if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
+    if (isCleared) {
       bus.webhookCleared.tell();
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
       const text = `somebody set a webhook while we poll: ${outcome.url}; ${end} (${status.record.tally.webhookSetAgain} so far)`;

@@ -23,8 +23,8 @@ export async function clearWebhook(
   options: { readonly keep: boolean; readonly dropPending: boolean; readonly signal?: AbortSignal },
 ): Promise<Reply<WebhookOutcome>> {
   const { keep, dropPending: dropped, signal } = options;
-  const look = () => api.call<WebhookInfo>('getWebhookInfo', {}, { signal });
-  let info = await look();
+  const look = (given?: AbortSignal) => api.call<WebhookInfo>('getWebhookInfo', {}, { signal: given });
+  let info = await look(signal);
   if (info.kind !== 'ok') return info;
   const { url } = info.result;
   const outcome = (now: typeof info & { kind: 'ok' }, kind: WebhookOutcome['kind']) => {
@@ -36,7 +36,8 @@ export async function clearWebhook(
   if (url === '' && !dropped) return outcome(info, 'clear');
   for (let attempt = 0; attempt < 2; attempt++) {
     const params = dropped ? { drop_pending_updates: true } : {};
-    const deleted = await api.call('deleteWebhook', params, { signal });
+    // Not given up from here on: the webhook may be gone by then, and nobody else could tell of it.
+    const deleted = await api.call('deleteWebhook', params);
     if (deleted.kind !== 'ok') return deleted;
     info = await look();
     if (info.kind !== 'ok') return info;

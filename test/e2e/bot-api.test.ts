@@ -198,6 +198,15 @@ for (const set of [true, false])
     assert.equal(handled(b.journal()).has(old), false, 'the old one was dropped');
   });
 
+it('webhook: one that ends the worker while it is being cleared is told of all the same', async (b) => {
+  const ends = `'${process.execPath}' '${node('ends-on-409.mjs')[1]}'; code=$?; sleep 0.7; exit $code`;
+  const run = await b.polling(['--no-gateway', '--', 'sh', '-c', ends]);
+  b.sandbox.raw.fault({ kind: 'slow', method: 'deleteWebhook', ms: 1_500, count: 1 });
+  await b.sandbox.setWebhook('https://thief.example.com/x');
+  await run.waitFor(/somebody set a webhook while we poll: https:\/\/thief\.example\.com\/.*; cleared again/);
+  await b.serves(run);
+});
+
 xit('webhook: without the gateway one that ends the worker is cleared before the next spawn; a failing deleteWebhook is repeated', async (b) => {
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   b.sandbox.raw.fault({ kind: 'html', method: 'deleteWebhook', status: 502, count: 2 });
