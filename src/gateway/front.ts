@@ -1,7 +1,8 @@
 /**
  * The gateway's port, for bots that do not know of it. The first byte of a connection distinguishes TLS (from a hook), which is decrypted
  * here, from HTTP. CONNECT makes the gateway an HTTPS proxy for the worker's own processes: connections to the Bot API's host are decrypted,
- * too, others are tunnelled unread, as is a program whose handshake has shown that it does not trust the gateway's certificate.
+ * too, others are tunnelled unread, as is a program whose handshake has shown that it does not trust the gateway's certificate. What Node's
+ * parser would refuse is made readable before it.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -140,4 +141,38 @@ function refuse(socket: Duplex, status: string, why: string): void {
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
   );
+}
+
+/**
+ * Percent-encodes letters beyond ASCII in a request's target: Node's parser refuses them, while the Bot API server reads them, and curl, PHP,
+ * Go and Java send them as they were written. A request begins at the first byte of a connection, and at the first one behind an answer; what
+ * a client sends before that is left as it is.
+ */
+export function escapeTargets(http: Server): void {
+  /** Connections of which the next byte is of a request's first line. */
+  const beginning = new WeakSet<Socket>();
+  http.on('connection', (socket) => {
+    const emit = socket.emit.bind(socket) as (event: string, ...args: unknown[]) => boolean;
+    beginning.add(socket);
+    socket.emit = (event: string, ...args: unknown[]) => {
+      if (event === 'data' && beginning.has(socket)) {
+        const chunk = args[0] as Buffer;
+        if (chunk.includes('\n')) beginning.delete(socket);
+        args[0] = escaped(chunk);
+      }
+      return emit(event, ...args);
+    };
+    // Without a listener Node's parser takes the bytes from the system itself.
+    socket.on('data', () => {});
+  });
+  http.on('request', (request, response) => {
+    const { socket } = request;
+    response.once('finish', () => request.complete && beginning.add(socket));
+  });
+}
+
+function escaped(chunk: Buffer): Buffer {
+  const [line = ''] = chunk.toString('latin1').split('\n', 1);
+  const text = line.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16)}`);
+  return text === line ? chunk : Buffer.concat([Buffer.from(text, 'latin1'), chunk.subarray(line.length)]);
 }

@@ -23,7 +23,7 @@ export type Target =
       readonly kind: 'refused';
       readonly status: number;
       readonly description: string;
-      /** Of another bot; empty: the path is no bot's; undefined: it is this bot's, or comes from where nobody may ask. */
+      /** The token in the path, where it is not the worker's; empty where there is none. Undefined: the refusal has another reason. */
       readonly token: string | undefined;
     };
 

@@ -8,8 +8,7 @@ import { listenAt } from '../machine/sockets.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { shared } from '../turns.ts';
 import { heldPolls } from './door.ts';
-import { escapeTargets } from './escape.ts';
-import { createFront, type FrontOptions, type PollWay } from './front.ts';
+import { createFront, escapeTargets, type FrontOptions, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
 import { createPeers, type PeersOptions, type Poller, programWords } from './peers.ts';
 import { createPolls, type PollsOptions } from './polls.ts';
@@ -114,7 +113,7 @@ export function createGateway(options: GatewayOptions) {
     );
     escapeTargets(http);
     const server = front?.open(http) ?? http;
-    // One that is over closes at once. Without files to open, the supervisor could neither see its worker nor be asked.
+    // The server closes each further connection at once: the supervisor needs the other half to see its worker, and to be asked.
     server.maxConnections = openFilesMax() / 2;
     const endpoint = await listenAt(server, { host: '127.0.0.1', port });
     return {
