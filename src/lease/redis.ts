@@ -77,9 +77,8 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
   }
 
   async function ask<T>(command: string[], signal: AbortSignal): Promise<T> {
-    const connection = present ?? connect();
-    present = connection;
-    const { client, ready, end } = connection;
+    present ??= connect();
+    const { client, ready, end } = present;
     signal.addEventListener('abort', end);
     try {
       await ready;
