@@ -9,7 +9,7 @@ import { journalMarks } from './output/words.ts';
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
 
-/** Errors of the system for which a user has the cure, so they are not reported as bugs: a full disk, too many open files, and paths that this user may not use. */
+/** The user has the cure for these errors of the system, so they are not reported as bugs. EMFILE: too many open files. */
 const FULL = ['ENOSPC', 'EDQUOT'];
 const DENIED = ['EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR'];
 

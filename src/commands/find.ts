@@ -59,7 +59,7 @@ export interface Supervisor {
 /** A bot that this user has run; one of deploy mode without a token has the id 0. */
 export type Bot = Awaited<ReturnType<typeof findBots>>[number];
 
-/** Those that have a folder in the state folder, in the order of their ids. An empty folder tells nothing. */
+/** Lists the bots that have a folder in the state folder, in the order of their ids. An empty folder is skipped: it tells nothing of its bot. */
 export function knownBots() {
   const state = findStateDir(process.env) ?? '';
   return namesIn(state)
@@ -69,7 +69,7 @@ export function knownBots() {
     .sort((a, b) => a.id - b.id);
 }
 
-/** The bots with what their supervisors say, which are all asked at once. `only`: the id of the one that is looked for; null: all. */
+/** Asks the supervisors of all known bots at once, and gives each bot with what they say. `only`: the id of the one that is wanted; null: all. */
 export async function findBots(only: number | null = null) {
   const wanted = knownBots().filter(({ id }) => only === null || id === only);
   return await Promise.all(
@@ -100,7 +100,7 @@ export async function runsOfOthers(): Promise<(Supervisor & { readonly pid: numb
     (await supervisorsOfOthers()).map(async ({ control, pid, uid }) => {
       const doc = (await ask(control))?.doc ?? null;
       const supervisor = doc?.supervisor && { ...doc.supervisor, ...userOf(uid) };
-      // The path means another place there than here (another mount namespace).
+      // Another process answers: the path means another place for its owner (another mount namespace).
       if (!supervisor || supervisor.pid !== pid) return null;
       return { pid, control: null, doc: { ...doc, supervisor }, holder: null };
     }),

@@ -32,7 +32,7 @@ export async function thoroughStatus(config: Config): Promise<StatusDocument> {
   return supervisor?.doc ?? (await lookAround(config, supervisor));
 }
 
-/** One for each of its supervisors, else one that says that none runs; none for deploy mode, which has no name to start it again by. */
+/** Gives a status for each supervisor of the bot; where none runs, one that says so. A deploy-mode run that has ended gives none: nothing names it any more. */
 export function statusesOf({ id, username, runs }: Bot): StatusDocument[] {
   const bot = id === 0 ? null : { id, username };
   if (runs.length > 0) return runs.map(({ doc }) => doc ?? hung(bareStatus(bot, 'starting')));

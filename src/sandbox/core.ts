@@ -1,4 +1,4 @@
-/** What a sandbox holds (bots, messages, faults, the log), and what can be done with it by a call of a function. HTTP is in server.ts. */
+/** Holds a sandbox's bots, messages, faults and log, with the functions that read and change them. HTTP is in server.ts. */
 import { randomBytes, randomInt } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type ServerResponse, STATUS_CODES } from 'node:http';

@@ -56,7 +56,7 @@ export interface Parts {
   readonly reach: ApiReach | null;
 }
 
-/** What the run lends to these steps. */
+/** The run owns these, and these steps use them. */
 interface Own {
   readonly gatewayPort: number | null;
   readonly nextWorker: NextWorker;

@@ -18,7 +18,7 @@ import type { LastEnd } from './memory.ts';
 /** A run without anything extra has about 40, and some more at times. */
 const OPEN_FILES = 64;
 
-/** Throws SinglepollError 78, before anything is asked or stopped, where the worker or its log could not be started anyway, or too few files may be open. */
+/** Throws SinglepollError 78, before anything is asked or stopped, where worker or log could not be started, or too few files may be open. */
 export function checkCommand({ command, cwd, logFile }: Config): void {
   if (logFile !== null && statSync(logFile, { throwIfNoEntry: false })?.isDirectory()) {
     const inside = plainCommand([join(logFile, 'singlepoll.log')], 500);

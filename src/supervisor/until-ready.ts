@@ -13,7 +13,7 @@ import { type Ending, type State, workerCode } from './table.ts';
 
 /** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */
 const EXITS_MAX = 5;
-/** What the lease engine says of other machines is no event of the table, so it is looked at again after this. */
+/** How long until a standby looks at the lease again: news of other machines changes no state of the loop, so no event tells of it. */
 const LEASE_LOOK_MS = 50;
 /** Before this nobody wonders why the worker has not polled. */
 const SLOW_MS = 3_000;
@@ -31,7 +31,7 @@ export function untilReady(run: Run, link: Link | null) {
   function look(): void {
     const { phase, pid, headed, failures } = loop.state;
     if (isReady || headed?.to === 'exit') return;
-    // Those that have handed over wait meanwhile, and nobody polls in their place.
+    // The time limit runs as soon as a worker does; after a hand-over at once, as nobody polls while the old supervisors stand by.
     if (pid !== null || standbys.length > 0) timer ??= setTimeout(giveUp, config.startTimeoutMs, late);
     if (status.runState() === 'standby') standBy();
     else if (phase === 'polling')
